@@ -1,0 +1,1 @@
+"""What the services of shoploop have in common: contracts, runtime, learning, tools."""

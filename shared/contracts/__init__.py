@@ -1,0 +1,1 @@
+"""What services say to each other; imports nothing else of shoploop."""

@@ -1,0 +1,129 @@
+"""Publishing and following releases of models."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from shared.contracts.artifact import Artifact, Contents
+from shared.contracts.events.decisions import Rung
+
+M = TypeVar("M")
+
+
+class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a release says of itself; the signature covers every other field."""
+
+    model: str
+    version: str
+    contents: Contents
+    chunk_bytes: int = 1 << 20
+    chunks: tuple[str, ...] = ()
+    """The sha256 of each chunk."""
+    parent: str | None = None
+    code: str = ""
+    trained_on: dict[str, Any] = {}
+    """Offset ranges by topic and partition, time window, rows."""
+    metrics: dict[str, Any] = {}
+    card: dict[str, Any] = {}
+    golden: list[dict[str, Any]] = []
+    """Examples with the answers that a loaded model must give."""
+    created_at: float = 0.0
+    signature: str = ""
+
+
+class Pointer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which release is live; `epoch` counts the changes."""
+
+    current: str | None = None
+    previous: str | None = None
+    canary: str | None = None
+    canary_percent: int = 0
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[M]):
+    """A model in service and the rung it stands on."""
+
+    model: M
+    version: str
+    rung: Rung
+    age_s: float
+    manifest: Manifest | None
+
+
+class Following(Protocol[M]):
+    """A model that follows its pointer in the background; `current` is one reference, never awaited."""
+
+    @property
+    def current(self) -> Loaded[M] | None:
+        """The release to answer with now; None only if none was ever seen, on disk neither."""
+        ...
+
+    def for_user(self, user: str | None) -> Loaded[M] | None:
+        """As `current`, or the canary for its share of users (by hash)."""
+        ...
+
+    async def run(self) -> None:
+        """Poll, fetch, verify, load, smoke-test and swap for ever; a task of the App."""
+        ...
+
+
+class Releases(Protocol):
+    """Access to the releases in Redis."""
+
+    async def publish(
+        self,
+        model: str,
+        artifact: Artifact,
+        *,
+        trained_on: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        card: Mapping[str, Any],
+        golden: Sequence[Mapping[str, Any]] = (),
+    ) -> Manifest:
+        """Write immutable chunks, then the signed manifest; live only after `promote`."""
+        ...
+
+    async def pointer(self, model: str) -> Pointer:
+        """Return the pointer (all None, epoch 0, before the first release)."""
+        ...
+
+    async def promote(self, model: str, version: str, *, epoch: int) -> Pointer:
+        """Make `version` current if the epoch has not moved and no chunk is missing, else `Invalid`.
+
+        The five newest versions are kept.
+        """
+        ...
+
+    async def canary(self, model: str, version: str, *, percent: int, epoch: int) -> Pointer:
+        """Serve `version` to that share of users."""
+        ...
+
+    async def roll_back(self, model: str, *, epoch: int) -> Pointer:
+        """Make the previous release current again."""
+        ...
+
+    async def manifest(self, model: str, version: str) -> Manifest:
+        """Return and verify a manifest; `NotFound` or `Invalid`."""
+        ...
+
+    async def versions(self, model: str) -> list[str]:
+        """Return the kept versions, newest first."""
+        ...
+
+    async def fetch(self, manifest: Manifest) -> Artifact:
+        """Read, verify and unpack the content; `Invalid` when truncated or tampered with."""
+        ...
+
+    def follow(
+        self,
+        model: str,
+        load: Callable[[Artifact], M],
+        *,
+        smoke: Callable[[M, Sequence[Mapping[str, Any]]], str | None],
+    ) -> Following[M]:
+        """Return a follower; `smoke` returns what is wrong with the loaded model, or None."""
+        ...

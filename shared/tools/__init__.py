@@ -1,0 +1,1 @@
+"""How people run shoploop: the command line, the local stack, the demo."""
