@@ -81,7 +81,7 @@ def pack(artifact: Artifact) -> tuple[Contents, list[memoryview]]:
         dense = dense.astype(dense.dtype.newbyteorder("<"), copy=False)
         if dense.dtype.str not in ALLOWED_DTYPES:
             raise Invalid(f"arrays of type {array.dtype} cannot be released", field=name)
-        view = memoryview(dense.reshape(-1).view(np.uint8)) if dense.size else memoryview(b"")
+        view = dense.reshape(-1).view(np.uint8).data if dense.size else memoryview(b"")
         buffers.append(view)
         parts.append(_part(name, view, dense.dtype.str, np.shape(array)))
     for name, blob in artifact.blobs.items():

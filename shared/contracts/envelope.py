@@ -90,7 +90,8 @@ def decode(value: bytes, event: type[E]) -> Envelope[E]:
         Not UTF-8, not JSON, or not of that shape; the reason names the place.
     """
     try:
-        return _decoder(event).decode(value)
+        decoder: msgspec.json.Decoder[Envelope[E]] = _decoder(event)  # type: ignore[arg-type]
+        return decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise Invalid(str(error)) from error
 
