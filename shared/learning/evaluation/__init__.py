@@ -1,0 +1,1 @@
+"""How well a model ranks, with the noise of the answer, and whether it may replace another."""

@@ -1,0 +1,1 @@
+"""Features that training and serving compute with the same code."""

@@ -1,0 +1,1 @@
+"""Models: immutable once fitted, saved as an artifact, served with numpy alone."""

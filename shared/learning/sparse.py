@@ -1,0 +1,62 @@
+"""scipy.sparse behind one door: used in training and evaluation only, imported when called."""
+
+from typing import Any
+
+import numpy as np
+
+from shared.learning.arrays import Floats, Ints
+
+Sparse = Any
+"""A scipy CSR matrix; scipy has no types."""
+
+
+def csr(rows: Ints, columns: Ints, values: Floats, shape: tuple[int, int]) -> Sparse:
+    """Return the float32 CSR matrix of these entries; entries at one place are added."""
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix((values.astype(np.float32), (rows, columns)), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def diagonal(values: Floats) -> Sparse:
+    """Return the diagonal matrix of `values`."""
+    from scipy.sparse import diags
+
+    return diags(values.astype(np.float32), format="csr")
+
+
+def entry_rows(matrix: Sparse) -> Ints:
+    """Return the row of every stored entry, in storage order."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def column_norms(matrix: Sparse) -> Floats:
+    """Return the Euclidean length of every column."""
+    return np.asarray(np.sqrt(matrix.multiply(matrix).sum(axis=0))).ravel()
+
+
+def cosine(products: Sparse, rows: Floats, columns: Floats) -> Sparse:
+    """Divide inner products by the lengths of their two vectors; a zero length gives zero."""
+    scaled = diagonal(1 / np.maximum(rows, 1e-6)) @ products
+    return (scaled @ diagonal(1 / np.maximum(columns, 1e-6))).tocsr()
+
+
+def hollow(matrix: Sparse) -> Sparse:
+    """Return the matrix without its diagonal, its columns rising within a row."""
+    entries = matrix.tocoo()
+    off = entries.row != entries.col
+    return csr(entries.row[off], entries.col[off], entries.data[off], matrix.shape)
+
+
+def largest_in_rows(matrix: Sparse, count: int) -> Ints:
+    """Return (n_rows, count) columns of the largest entries, rising; -1 fills up short rows."""
+    chosen = np.full((matrix.shape[0], count), -1, dtype=np.int32)
+    for row in range(matrix.shape[0]):
+        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        columns, values = matrix.indices[span], matrix.data[span]
+        if len(columns) > count:
+            # A stable order of equal values, so that the model does not depend on memory order.
+            columns = columns[np.argsort(-values, kind="stable")[:count]]
+        chosen[row, : len(columns)] = np.sort(columns)
+    return chosen
