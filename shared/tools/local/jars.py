@@ -93,7 +93,6 @@ def _download(jars: Sequence[Jar], cache: Path, progress: Progress) -> None:
 
 
 def _fetch(jar: Jar, cache: Path) -> Jar:
-    import requests
     from jgo.maven import MavenContext
 
     path = jar.path(cache)
@@ -101,7 +100,7 @@ def _fetch(jar: Jar, cache: Path) -> Jar:
     project = MavenContext(repo_cache=cache, timeout=60).project(jar.group, jar.artifact)
     try:
         project.at_version(jar.version).artifact().resolve()
-    except (requests.RequestException, RuntimeError, OSError) as error:
+    except (OSError, RuntimeError) as error:
         path.unlink(missing_ok=True)
         raise LocalStackError(
             f"cannot download {path.name}, a part of Apache Kafka: {error}",

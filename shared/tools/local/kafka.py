@@ -27,7 +27,15 @@ VERSION = "4.3.1"
 # Measured with the demo's load: the broker stays below 400 MiB in all and never runs out of heap.
 _MEMORY = ("-Xms64m", "-Xmx320m", "-XX:MaxDirectMemorySize=128m", "-XX:ReservedCodeCacheSize=64m")
 _JVM = ("-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Xlog:disable")
-_LOGGING = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
+_LOGGER = "-Dorg.slf4j.simpleLogger"
+_LOGGING = (
+    f"{_LOGGER}.defaultLogLevel=warn",
+    f"{_LOGGER}.showDateTime=true",
+    f"{_LOGGER}.dateTimeFormat=HH:mm:ss.SSS",
+    # Both warn of what is normal on one node: of becoming the controller, of a second close.
+    f"{_LOGGER}.log.org.apache.kafka.controller.QuorumController=error",
+    f"{_LOGGER}.log.org.apache.kafka.clients.NetworkClient=error",
+)
 
 _PROPERTIES = {
     "process.roles": "broker,controller",

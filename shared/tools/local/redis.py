@@ -50,6 +50,7 @@ class LocalRedis:
             "port": str(self.port),
             "dir": str(self.folder),
             "daemonize": "no",
+            "loglevel": "warning",
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",

@@ -3,8 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
 
 import msgspec
 import psutil
@@ -111,10 +110,25 @@ def _end_leftovers(home: Home) -> None:
     state = read(home)
     if state is None:
         return
-    left: list[Any] = []
-    for process in state.processes:
-        if process.pid != os.getpid() and process.is_alive():
-            left.append(psutil.Process(process.pid))
-            left[-1].kill()
+    recorded = {process.pid for process in state.processes if process.is_alive()}
+    groups = {process.pid for process in state.processes}
+    left = [
+        process
+        for process in psutil.process_iter()
+        if process.pid in recorded or _is_grandchild(process, groups, home)
+    ]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(left, timeout=10)
     erase(home)
+
+
+def _is_grandchild(process: psutil.Process, groups: set[int], home: Home) -> bool:
+    """Tell whether a service of this home, now gone, started this process."""
+    try:
+        return os.getpgid(process.pid) in groups and (
+            process.environ().get("SHOPLOOP_HOME") == str(home.root)
+        )
+    except (psutil.Error, OSError):
+        return False

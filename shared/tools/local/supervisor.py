@@ -130,7 +130,7 @@ class Supervisor:
                 self._due[name] = time.monotonic()
 
     def revive(self, name: str, timeout_s: float = 60.0) -> None:
-        """Start a program again, after a clean stop if it still runs, and wait until it is ready."""
+        """Start a program again, after a clean stop if it runs, and wait until it is ready."""
         with self._lock:
             child = self.child(name)
             self._down.add(name)
