@@ -1,5 +1,5 @@
 """Releases of models through Redis: publish, promote, follow."""
 
-from shared.runtime.releases.port import Loaded, Releases
+from shared.runtime.releases.port import Following, Loaded, Manifest, Pointer, Provenance, Releases
 
-__all__ = ["Loaded", "Releases"]
+__all__ = ["Following", "Loaded", "Manifest", "Pointer", "Provenance", "Releases"]

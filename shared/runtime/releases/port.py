@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -10,6 +10,7 @@ from shared.contracts.artifact import Artifact, Contents
 from shared.contracts.events.decisions import Rung
 
 M = TypeVar("M")
+CHUNK_BYTES = 1 << 20
 
 
 class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,9 +19,11 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     version: str
     contents: Contents
-    chunk_bytes: int = 1 << 20
+    chunk_bytes: int = CHUNK_BYTES
     chunks: tuple[str, ...] = ()
     """The sha256 of each chunk."""
+    store: Literal["redis", "folder"] = "redis"
+    """Where the content is: in chunks beside this manifest, or in the release folder."""
     parent: str | None = None
     code: str = ""
     trained_on: dict[str, Any] = {}
@@ -33,6 +36,17 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a release comes from; its fields are those of `Manifest`."""
+
+    trained_on: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    card: Mapping[str, Any]
+    golden: Sequence[Mapping[str, Any]] = ()
+    code: str = ""
+
+
 class Pointer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which release is live; `epoch` counts the changes."""
 
@@ -43,9 +57,18 @@ class Pointer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int = 0
 
 
+Smoke = Callable[[M, Sequence[Mapping[str, Any]]], str | None]
+"""Asks a freshly loaded model the golden examples; returns what is wrong, or None."""
+
+
 @dataclass(frozen=True)
 class Loaded(Generic[M]):
-    """A model in service and the rung it stands on."""
+    """A model in service and the rung it stands on.
+
+    The rung is ``current`` while the pointer was seen to name this release within the last half
+    minute, ``disk`` when it was loaded from disk and the pointer not seen yet, else ``stale``.
+    `age_s` counts from when the release was made.
+    """
 
     model: M
     version: str
@@ -72,18 +95,9 @@ class Following(Protocol[M]):
 
 
 class Releases(Protocol):
-    """Access to the releases in Redis."""
+    """Access to the releases in Redis; every method raises `Retryable` when it is away."""
 
-    async def publish(
-        self,
-        model: str,
-        artifact: Artifact,
-        *,
-        trained_on: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        card: Mapping[str, Any],
-        golden: Sequence[Mapping[str, Any]] = (),
-    ) -> Manifest:
+    async def publish(self, model: str, artifact: Artifact, provenance: Provenance) -> Manifest:
         """Write immutable chunks, then the signed manifest; live only after `promote`."""
         ...
 
@@ -106,6 +120,14 @@ class Releases(Protocol):
         """Make the previous release current again."""
         ...
 
+    async def restore(self, model: str) -> Pointer | None:
+        """Give an empty Redis its releases and pointer back, from what the publisher kept on disk.
+
+        Returns the pointer, or None when Redis had one or nothing was kept. Whoever publishes
+        calls this now and then; it is cheap when nothing is missing.
+        """
+        ...
+
     async def manifest(self, model: str, version: str) -> Manifest:
         """Return and verify a manifest; `NotFound` or `Invalid`."""
         ...
@@ -123,7 +145,7 @@ class Releases(Protocol):
         model: str,
         load: Callable[[Artifact], M],
         *,
-        smoke: Callable[[M, Sequence[Mapping[str, Any]]], str | None],
+        smoke: Smoke[M],
     ) -> Following[M]:
         """Return a follower; `smoke` returns what is wrong with the loaded model, or None."""
         ...

@@ -1,0 +1,339 @@
+"""Releases in Redis: immutable chunks, a signed manifest, a pointer that is compared and set."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.contracts.artifact import Artifact, Contents, unpack
+from shared.contracts.errors import Invalid, NotFound, Retryable, UndeclaredModel
+from shared.contracts.service import Service
+from shared.runtime.clock import Clock
+from shared.runtime.releases.folder import ReleaseFolder
+from shared.runtime.releases.follow import Follower, Wait
+from shared.runtime.releases.keys import (
+    LOG,
+    MANIFEST,
+    PART,
+    POINTER,
+    UNFINISHED_TTL,
+    VERSIONS,
+    hint_channel,
+)
+from shared.runtime.releases.manifest import (
+    MAX_MANIFEST_BYTES,
+    check_chunk,
+    checked_name,
+    chunk_lengths,
+    verified,
+)
+from shared.runtime.releases.package import Package, packaged
+from shared.runtime.releases.pointer import (
+    expect_epoch,
+    from_fields,
+    promoted,
+    restored,
+    rolled_back,
+    to_fields,
+    with_canary,
+)
+from shared.runtime.releases.port import CHUNK_BYTES, Manifest, Pointer, Provenance, Smoke
+from shared.runtime.releases.report import Change, Report, change_of, tell, unreported
+from shared.runtime.releases.scripts import MOVE, PRUNE
+from shared.runtime.releases.signing import Signer, Verifier
+
+M = TypeVar("M")
+_log = structlog.get_logger(__name__)
+KEPT = 5
+_AT_ONCE = 16
+"""Chunks asked for in one round trip: bounds what the client's buffers hold."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where contents lie and how large they may be.
+
+    Parameters
+    ----------
+    shared : ReleaseFolder
+        Holds contents above `inline_bytes` for all services, and a copy of each release that
+        this service publishes, so that a Redis that forgot everything can be filled again.
+    cache : ReleaseFolder
+        This service's own last good release of each model.
+    inline_bytes : int
+        The largest content that goes into Redis.
+    max_bytes : int
+        The largest content that is read at all.
+    """
+
+    shared: ReleaseFolder
+    cache: ReleaseFolder
+    inline_bytes: int = 64 << 20
+    max_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisReleases:
+    """The port `Releases` on a Redis.
+
+    Parameters
+    ----------
+    redis : redis.asyncio.Redis
+        A client that gives back bytes (``decode_responses=False``).
+    service : Service
+        Only its `models` can be read, only its `releases` changed.
+    storage, verifier, clock
+    signer : Signer, optional
+        Needed to publish.
+    report : async callable, optional
+        Told of every change made here and of every release loaded or rejected by a follower.
+    """
+
+    redis: Redis
+    service: Service
+    storage: Storage
+    verifier: Verifier
+    clock: Clock
+    signer: Signer | None = None
+    report: Report = unreported
+
+    async def publish(self, model: str, artifact: Artifact, provenance: Provenance) -> Manifest:
+        """Write immutable chunks, then the signed manifest; live only after `promote`."""
+        self._may_change(model)
+        if self.signer is None:
+            raise Invalid(f"{self.service.name} has no key to sign releases with")
+        # A Redis that forgot everything must not make the releases on disk look superfluous.
+        await self.restore(model)
+        base = Manifest(
+            model=checked_name(model),
+            version="",
+            contents=Contents(kind=artifact.kind),
+            parent=(await self.pointer(model)).current,
+            code=provenance.code,
+            trained_on=dict(provenance.trained_on),
+            metrics=dict(provenance.metrics),
+            card=dict(provenance.card),
+            golden=[dict(example) for example in provenance.golden],
+            created_at=self.clock.now(),
+        )
+        package = await asyncio.to_thread(
+            packaged, base, artifact, self.signer, self.storage.inline_bytes
+        )
+        await asyncio.to_thread(self.storage.shared.save, package)
+        await self._upload(package)
+        await tell(self.report, change_of(package.manifest, "published"))
+        return package.manifest
+
+    async def _upload(self, package: Package) -> None:
+        manifest, raw, content = package
+        model, version = manifest.model, manifest.version
+        view, keys = memoryview(content), self._chunk_keys(manifest)
+        async with _reachable():
+            for number, key in enumerate(keys):
+                start = number * manifest.chunk_bytes
+                chunk = bytes(view[start : start + manifest.chunk_bytes])
+                await self.redis.set(key, chunk, ex=UNFINISHED_TTL)
+            async with self.redis.pipeline(transaction=True) as finish:
+                for key in keys:
+                    finish.persist(key)
+                finish.set(PART.of(model, version, MANIFEST), raw)
+                finish.zadd(VERSIONS.of(model), {version: manifest.created_at})
+                await finish.execute()
+
+    async def restore(self, model: str) -> Pointer | None:
+        """Give an empty Redis its releases and pointer back, from what the publisher kept on disk.
+
+        A damaged release is passed over; if it was the current one, the newest whole one is.
+        """
+        self._may_change(model)
+        shared = self.storage.shared
+        live = await self.pointer(model)
+        if live.current is not None:
+            await asyncio.to_thread(shared.save_pointer, model, live)
+            return None
+        kept = await asyncio.to_thread(shared.pointer, model)
+        if kept is None or kept.current is None:
+            return None
+        whole = await self._upload_kept(model)
+        if not whole:
+            return None
+        return await self._move(model, restored(kept, whole), "restored", expected=live.epoch)
+
+    async def _upload_kept(self, model: str) -> list[str]:
+        shared, whole = self.storage.shared, []
+        for version in await asyncio.to_thread(shared.versions, model):
+            try:
+                package = await asyncio.to_thread(shared.package, model, version)
+                await asyncio.to_thread(package.artifact)
+            except (Invalid, NotFound) as damage:
+                _log.warning(
+                    "release not restored", model=model, version=version, reason=str(damage)
+                )
+                continue
+            await self._upload(package)
+            whole.append(version)
+        return whole
+
+    async def pointer(self, model: str) -> Pointer:
+        """Return the pointer (all None, epoch 0, before the first release)."""
+        self._may_read(model)
+        async with _reachable():
+            fields = cast(dict[bytes, bytes], await self.redis.hgetall(POINTER.of(model)))
+        return from_fields({name.decode(): value.decode() for name, value in fields.items()})
+
+    async def promote(self, model: str, version: str, *, epoch: int) -> Pointer:
+        """Make `version` current if the epoch has not moved and no chunk is missing, else `Invalid`."""
+        after = promoted(await self._at(model, epoch), version)
+        moved = await self._move(model, after, "promoted", expected=epoch)
+        await self._prune(model, moved)
+        return moved
+
+    async def canary(self, model: str, version: str, *, percent: int, epoch: int) -> Pointer:
+        """Serve `version` to `percent` of the users; 0 ends the canary."""
+        after = with_canary(await self._at(model, epoch), version, percent)
+        return await self._move(model, after, "canary", expected=epoch)
+
+    async def roll_back(self, model: str, *, epoch: int) -> Pointer:
+        """Make the previous release current again; the one before that becomes the previous."""
+        after = rolled_back(await self._at(model, epoch), await self.versions(model))
+        return await self._move(model, after, "rolled_back", expected=epoch)
+
+    async def _at(self, model: str, epoch: int) -> Pointer:
+        self._may_change(model)
+        pointer = await self.pointer(model)
+        expect_epoch(model, pointer.epoch, epoch)
+        return pointer
+
+    async def _move(self, model: str, after: Pointer, change: str, *, expected: int) -> Pointer:
+        version = (after.canary if change == "canary" else None) or after.current
+        if version is None:
+            raise Invalid(f"{model} has no release")
+        manifest = await self.manifest(model, version)
+        if manifest.store == "folder":
+            await asyncio.to_thread(self.storage.shared.content, manifest)
+        keys = [POINTER.of(model), LOG.of(model), *self._part_keys(manifest)]
+        fields = [text for pair in to_fields(after).items() for text in pair]
+        arguments = [str(expected), hint_channel(model), change, version, *fields]
+        async with _reachable():
+            outcome, detail = await self.redis.eval(MOVE, len(keys), *keys, *arguments)
+        if outcome == b"epoch":
+            expect_epoch(model, int(detail), expected)
+        if outcome == b"missing":
+            raise Invalid(f"{model} {version} is incomplete: {detail.decode()} is missing")
+        await asyncio.to_thread(self.storage.shared.save_pointer, model, after)
+        if change in {"promoted", "rolled_back"}:
+            await tell(self.report, change_of(manifest, cast(Change, change)))
+        return after
+
+    async def _prune(self, model: str, pointer: Pointer) -> None:
+        """Remove all but the newest five versions and those that the pointer names."""
+        versions = await self.versions(model)
+        for version in versions[KEPT:]:
+            # Its manifest may be unreadable by now, so all chunks that there can be are named.
+            chunks = range(-(-self.storage.inline_bytes // CHUNK_BYTES))
+            parts = [PART.of(model, version, str(part)) for part in (MANIFEST, *chunks)]
+            keys = [POINTER.of(model), VERSIONS.of(model), *parts]
+            async with _reachable():
+                await self.redis.eval(PRUNE, len(keys), *keys, version)
+        named = {v for v in (pointer.current, pointer.previous, pointer.canary) if v}
+        await asyncio.to_thread(self.storage.shared.prune, model, named.union(versions[:KEPT]))
+
+    async def manifest(self, model: str, version: str) -> Manifest:
+        """Return and verify a manifest; `NotFound` or `Invalid`."""
+        return (await self._manifest(model, version))[0]
+
+    async def _manifest(self, model: str, version: str) -> tuple[Manifest, bytes]:
+        self._may_read(model)
+        key = PART.of(model, checked_name(version), MANIFEST)
+        async with _reachable():
+            raw = cast(bytes, await self.redis.getrange(key, 0, MAX_MANIFEST_BYTES))
+        if not raw:
+            raise NotFound(f"no release {model} {version}")
+        limit = self.storage.max_bytes
+        manifest = verified(
+            raw, model=model, version=version, verifier=self.verifier, max_bytes=limit
+        )
+        return manifest, raw
+
+    async def versions(self, model: str) -> list[str]:
+        """Return the kept versions, newest first."""
+        self._may_read(model)
+        async with _reachable():
+            found = cast(list[bytes], await self.redis.zrevrange(VERSIONS.of(model), 0, -1))
+        return [version.decode() for version in found]
+
+    async def fetch(self, manifest: Manifest) -> Artifact:
+        """Read, verify and unpack the content; `Invalid` when truncated or tampered with."""
+        return await asyncio.to_thread(unpack, manifest.contents, await self._content(manifest))
+
+    async def package(self, model: str, version: str) -> Package:
+        """Return a release with its chunks checked; `NotFound` or `Invalid`."""
+        manifest, raw = await self._manifest(model, version)
+        return Package(manifest, raw, await self._content(manifest))
+
+    async def _content(self, manifest: Manifest) -> bytes | bytearray:
+        self._may_read(manifest.model)
+        if manifest.store == "folder":
+            return await asyncio.to_thread(self.storage.shared.content, manifest)
+        content = bytearray(manifest.contents.bytes)
+        lengths, keys = chunk_lengths(manifest), self._chunk_keys(manifest)
+        for first in range(0, len(keys), _AT_ONCE):
+            span = range(first, min(first + _AT_ONCE, len(keys)))
+            async with _reachable(), self.redis.pipeline(transaction=False) as pipe:
+                for number in span:
+                    # One byte more than expected tells a longer chunk without reading it all.
+                    pipe.getrange(keys[number], 0, lengths[number])
+                chunks = await pipe.execute()
+            for number, chunk in zip(span, chunks, strict=True):
+                await asyncio.to_thread(check_chunk, manifest, number, chunk)
+                start = number * manifest.chunk_bytes
+                content[start : start + len(chunk)] = chunk
+        return content
+
+    def follow(self, model: str, load: Callable[[Artifact], M], *, smoke: Smoke[M]) -> Follower[M]:
+        """Return a follower; `smoke` returns what is wrong with the loaded model, or None."""
+        self._may_read(model)
+        return Follower(model, self, load, smoke, self.storage.cache, self.clock, self.report)
+
+    @asynccontextmanager
+    async def hints(self, model: str) -> AsyncIterator[Wait]:
+        """Give a function that waits for a change of the pointer to be announced, or a time."""
+        async with _reachable(), self.redis.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(hint_channel(model))
+
+            async def wait(seconds: float) -> None:
+                async with _reachable():
+                    await channel.get_message(timeout=seconds)
+
+            yield wait
+
+    def _chunk_keys(self, manifest: Manifest) -> list[str]:
+        if manifest.store == "folder":
+            return []
+        count = len(manifest.chunks)
+        return [PART.of(manifest.model, manifest.version, str(n)) for n in range(count)]
+
+    def _part_keys(self, manifest: Manifest) -> list[str]:
+        own = PART.of(manifest.model, manifest.version, MANIFEST)
+        return [own, *self._chunk_keys(manifest)]
+
+    def _may_read(self, model: str) -> None:
+        if model not in self.service.releases:
+            self.service.may_use_model(model)
+
+    def _may_change(self, model: str) -> None:
+        if model not in self.service.releases:
+            raise UndeclaredModel(f"{self.service.name} does not declare releases of {model!r}")
+
+
+@asynccontextmanager
+async def _reachable() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Retryable(f"Redis does not answer: {error}") from error

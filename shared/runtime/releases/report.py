@@ -1,0 +1,39 @@
+"""Telling of what happened to a release."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import structlog
+
+from shared.contracts.errors import Retryable
+from shared.contracts.events import ReleaseChanged
+from shared.runtime.releases.port import Manifest
+
+Report = Callable[[ReleaseChanged], Awaitable[None]]
+Change = Literal["published", "promoted", "refused", "rolled_back", "loaded", "rejected"]
+
+_log = structlog.get_logger(__name__)
+
+
+async def unreported(change: ReleaseChanged) -> None:
+    """Tell nobody."""
+
+
+async def tell(report: Report, change: ReleaseChanged) -> None:
+    """Report, and go on when nobody can be told: the pointer has the truth."""
+    try:
+        await report(change)
+    except Retryable as away:
+        _log.warning("release change not reported", change=change.change, reason=str(away))
+
+
+def change_of(manifest: Manifest, change: Change) -> ReleaseChanged:
+    """Return the event that something happened to the release; its metrics are the plain numbers."""
+    figures = {k: float(v) for k, v in manifest.metrics.items() if isinstance(v, int | float)}
+    return ReleaseChanged(
+        model=manifest.model,
+        version=manifest.version,
+        change=change,
+        previous=manifest.parent,
+        metrics=figures,
+    )
