@@ -112,9 +112,9 @@ class _Sockets:
             if not connection._reader.at_eof():
                 return connection
             await connection.disconnect(nowait=True)
-        connection: Any = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-        await connection.connect()
-        return connection
+        fresh: Any = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        await fresh.connect()
+        return fresh
 
 
 class _Client:
