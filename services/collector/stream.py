@@ -1,0 +1,300 @@
+"""The collector's stream: behaviour becomes closed sessions and counts of items.
+
+Three steps, each at least once, each idempotent:
+
+1. ``split`` reads behaviour, identities and erasures, and appends what they mean for each visitor
+   and each item to topics of its own, by partition. It also marks there how far it has read.
+2. ``visitors`` folds its topic into sessions and publishes those that are over.
+3. ``items`` folds its topic into activity and publishes what has changed.
+
+A record is committed when all that follows from it is in Kafka; the state after it lies in a
+changelog, where each value says which source offsets are in it (`services.collector.core.keyed`).
+The tables are kept in memory: they are bounded by the folds' limits, come back from the changelog
+in seconds, and need neither a disk nor RocksDB's block caches, of which each partition has one.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import faust
+import msgspec
+from mode import CrashingSupervisor
+
+from services.collector import stream_log, stream_split
+from services.collector.core.activity import Activity
+from services.collector.core.keyed import Changes, Forget, Mark
+from services.collector.core.sessions import Sessions
+from services.collector.stream_log import APP_ID, Appender, Entry, changelog_of, inputs_of
+from services.collector.stream_partitions import Partitions
+from services.collector.stream_split import OnItems, OnVisitors, Raw, Refused, source_of
+from shared.contracts.service import Service
+from shared.contracts.topics import BEHAVIOUR, ITEM_ACTIVITY, SESSIONS
+from shared.runtime.bus import Bus, Record
+from shared.runtime.bus.kafka import KafkaBus
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.settings import Settings
+from shared.runtime.telemetry import configure
+
+VISITORS, ITEMS = stream_log.TABLES
+MARK_EVERY_S = 5.0
+MARGIN_MS = 1000
+"""A record may be in the log for so long before we hear of it."""
+BATCH = 500
+BATCH_WAIT_S = 0.05
+
+
+class Stream:
+    """The steps, on a Faust app.
+
+    Parameters
+    ----------
+    app : faust.App
+        Not started yet.
+    bus : Bus
+        Of the collector; sessions, activity and dead letters go through it.
+    partitions : int
+        Of behaviour, and therefore of the stream's own topics.
+    """
+
+    def __init__(self, app: Any, bus: Bus, clock: Clock, *, partitions: int) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._app = app
+        self._count = partitions
+        self._appender = Appender(lambda: app.producer, clock)
+        self._marked_ms: dict[int, int] = {}
+        self._read_ms: dict[int, int] = {}
+        self._owned: set[Any] = set()
+        self._visitors_table = _table(app, VISITORS, partitions)
+        self._items_table = _table(app, ITEMS, partitions)
+        self._visitors = Partitions(Sessions(), self._visitors_table.data)
+        self._items = Partitions(Activity(), self._items_table.data)
+        self._decode_visitors = msgspec.msgpack.Decoder(OnVisitors).decode
+        self._decode_items = msgspec.msgpack.Decoder(OnItems).decode
+        self._declare()
+
+    def _declare(self) -> None:
+        app = self._app
+        sources = _raw_topic(app, *(topic.name for topic in stream_split.SOURCES))
+        app.agent(sources, name="split")(self.split)
+        app.agent(_raw_topic(app, inputs_of(VISITORS)), name="visitors")(self.fold_visitors)
+        app.agent(_raw_topic(app, inputs_of(ITEMS)), name="items")(self.fold_items)
+        app.timer(MARK_EVERY_S, name="mark")(self.mark)
+        app.on_partitions_assigned.connect(self.assigned)
+        app.on_before_shutdown.connect(self.closing)
+
+    async def split(self, stream: Any) -> None:
+        """Step 1: append what behaviour means to the stream's own topics."""
+        async for events in stream.noack_take(BATCH, within=BATCH_WAIT_S):
+            records = [self._raw(event.message) for event in events if event.message.value]
+            parts = stream_split.split(records, self._count)
+            await self._appender.append(
+                [*_entries(VISITORS, parts.visitors), *_entries(ITEMS, parts.items)]
+            )
+            for refused in parts.refused:
+                await self._put_aside(refused)
+            for record in records:
+                source = source_of(record.topic, record.partition)
+                self._read_ms[source] = max(self._read_ms.get(source, 0), record.seen_ms)
+            for event in events:
+                await stream.ack(event)
+
+    async def fold_visitors(self, stream: Any) -> None:
+        """Step 2: sessions."""
+        async for event in stream.noack().events():
+            number = event.message.partition
+            record = self._decode_visitors(event.message.value)
+            partition, rows = self._visitors[number]
+            if isinstance(record, Mark):
+                changes = partition.mark(record)
+            elif isinstance(record, Forget):
+                changes = partition.forget(record)
+            else:
+                changes = partition.add(record.source, record.items)
+            sessions = changes.publish
+            if sessions:
+                await self._appender.surely(self._bus.publish_all, SESSIONS, sessions)
+            await self._store(VISITORS, number, rows, changes)
+            await stream.ack(event)
+
+    async def fold_items(self, stream: Any) -> None:
+        """Step 3: activity."""
+        async for event in stream.noack().events():
+            number = event.message.partition
+            record = self._decode_items(event.message.value)
+            partition, rows = self._items[number]
+            if isinstance(record, Mark):
+                changes = partition.mark(record)
+            else:
+                changes = partition.add(record.source, record.items)
+            await self._publish_activity(changes.publish)
+            await self._store(ITEMS, number, rows, changes)
+            await stream.ack(event)
+
+    async def mark(self) -> None:
+        """Tell the folds how far behaviour has been read."""
+        now_ms = int(self._clock.now() * 1000) - MARGIN_MS
+        for partition in self._own_behaviour():
+            source = source_of(BEHAVIOUR.name, partition)
+            at_ms = now_ms if self._caught_up(partition) else self._read_ms.get(source)
+            if at_ms is not None:
+                self._marked_ms[source] = max(at_ms, self._marked_ms.get(source, 0))
+                value = stream_split.encode(Mark(source, self._count, at_ms))
+                await self._appender.append(
+                    Entry(inputs_of(table), target, None, value)
+                    for table in stream_log.TABLES
+                    for target in range(self._count)
+                )
+
+    async def assigned(self, app: Any, assigned: set[Any], **kwargs: Any) -> None:
+        """Give up the state of partitions that are another's now; read the rest again."""
+        for table, partitions in ((VISITORS, self._visitors), (ITEMS, self._items)):
+            for lost in self._owned - assigned:
+                if lost.topic == changelog_of(table) or lost.topic == inputs_of(table):
+                    partitions.give_up(lost.partition)
+            partitions.reload()
+        self._owned = set(assigned)
+
+    async def closing(self, app: Any, **kwargs: Any) -> None:
+        """Free the bus's connections."""
+        await self._bus.close()
+
+    def _own_behaviour(self) -> list[int]:
+        return sorted(tp.partition for tp in self._owned if tp.topic == BEHAVIOUR.name)
+
+    def _caught_up(self, partition: int) -> bool:
+        """Whether all that the broker has was split, appended and committed."""
+        consumer = self._app.consumer
+        tp = faust.types.TP(BEHAVIOUR.name, partition)
+        highwater = consumer.highwater(tp)
+        if highwater is None:
+            return False
+        # The consumer's own account; it offers no public way to ask it.
+        return bool((consumer._committed_offset[tp] or 0) >= highwater)
+
+    def _raw(self, message: Any) -> Raw:
+        seen_ms = int(message.timestamp * 1000)
+        source = source_of(message.topic, message.partition)
+        # What was marked as past is past, also for a record that waited in the collector's log.
+        seen_ms = max(seen_ms, self._marked_ms.get(source, 0))
+        return Raw(
+            message.topic, message.partition, message.offset, message.key, message.value, seen_ms
+        )
+
+    async def _put_aside(self, refused: Refused) -> None:
+        raw = refused.record
+        record = Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, (), raw.seen_ms)
+        await self._appender.surely(self._bus.dead_letter, record, reason=refused.reason, attempt=1)
+
+    async def _publish_activity(self, told: Sequence[Any]) -> None:
+        gone = [item for item in told if isinstance(item, str)]
+        news = [item for item in told if not isinstance(item, str)]
+        if news:
+            await self._appender.surely(self._bus.publish_all, ITEM_ACTIVITY, news)
+        for item in gone:
+            await self._appender.surely(self._bus.tombstone, ITEM_ACTIVITY, item)
+
+    async def _store(self, table: str, number: int, rows: Any, changes: Changes[Any]) -> None:
+        """Write the step's rows to the changelog, in their order, then to the table."""
+        topic = changelog_of(table)
+        await self._appender.append(
+            Entry(topic, number, rows.stored_as(row), value) for row, value in changes.rows
+        )
+        for row, value in changes.rows:
+            rows.apply(row, value)
+
+
+def build(settings: Settings, bus: Bus, clock: Clock) -> Any:
+    """Return the Faust app, ready for a worker.
+
+    The topics of `stream_log` must exist; see `stream_log.create`.
+    """
+    partitions = partitions_of(settings)
+    app = faust.App(
+        APP_ID,
+        broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
+        store="memory://",
+        datadir=str(settings.home / "stream"),
+        web_enabled=False,
+        processing_guarantee="at_least_once",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=partitions,
+        table_standby_replicas=0,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
+        consumer_auto_offset_reset="earliest",
+        producer_linger=0.002,
+        producer_max_batch_size=256 << 10,
+        producer_max_request_size=1 << 20,
+        producer_request_timeout=30.0,
+        stream_buffer_maxsize=1024,
+        stream_wait_empty=True,
+        agent_supervisor=CrashingSupervisor,
+    )
+    Stream(app, bus, clock, partitions=partitions)
+    return app
+
+
+def run(settings: Settings, service: Service) -> NoReturn:
+    """Work as one process until a signal ends it; exits with 1 after a crash."""
+    configure(service.name, "stream", level=settings.log_level)
+    clock = SystemClock()
+    stream_log.create(
+        settings.kafka,
+        partitions=partitions_of(settings),
+        replication=BEHAVIOUR.replication(production=settings.production),
+        wait_s=settings.connect_s,
+    )
+    bus = KafkaBus(settings.kafka, service, clock=clock)
+    app = build(settings, bus, clock)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = faust.Worker(
+        app,
+        loop=loop,
+        quiet=True,
+        loglevel=settings.log_level.upper(),
+        override_logging=False,
+        redirect_stdouts=False,
+    )
+    worker.execute_from_commandline()
+
+
+def partitions_of(settings: Settings) -> int:
+    """Return how many partitions behaviour has here, and so the stream's own topics."""
+    counts = BEHAVIOUR.partitions
+    return counts.production if settings.production else counts.local
+
+
+def _table(app: Any, name: str, partitions: int) -> Any:
+    return app.Table(
+        name,
+        partitions=partitions,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+
+
+def _raw_topic(app: Any, *names: str) -> Any:
+    return app.topic(
+        *names,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        allow_empty=True,
+    )
+
+
+def _entries(table: str, parts: dict[int, list[Any]]) -> list[Entry]:
+    topic = inputs_of(table)
+    return [
+        Entry(topic, target, None, value)
+        for target, records in parts.items()
+        for record in records
+        for value in stream_split.values(record)
+    ]
