@@ -1,0 +1,179 @@
+"""What operators do with topics and groups: create, check, measure the lag, replay.
+
+Synchronous, over kafka-python's admin client; each call opens and closes its own connection.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+
+from shared.contracts.errors import Invalid, Retryable
+from shared.contracts.topics import DEAD_LETTER_KEEP, TOPICS, Topic, dead_letters
+
+REQUEST_TIMEOUT_MS = 15_000
+
+
+class Wanted(NamedTuple):
+    """What a topic should be like."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+class Drift(NamedTuple):
+    """A difference between what is declared and what the broker has, and the cure."""
+
+    topic: str
+    problem: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.problem}; {self.cure}"
+
+
+def wanted(topic: Topic[Any], *, production: bool) -> Wanted:
+    """Return what `topic` declares for one machine, or for production."""
+    partitions = topic.partitions.production if production else topic.partitions.local
+    return Wanted(
+        topic.name,
+        partitions,
+        topic.replication(production=production),
+        topic.config(production=production),
+    )
+
+
+def wanted_dead_letters(service: str, *, production: bool) -> Wanted:
+    """Return what the service's dead-letter topic is like; one partition keeps it in order."""
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(DEAD_LETTER_KEEP.total_seconds() * 1000)),
+    }
+    if production:
+        config |= {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
+    return Wanted(dead_letters(service), 1, 3 if production else 1, config)
+
+
+def wanted_by(services: Iterable[str], *, production: bool) -> list[Wanted]:
+    """Return every declared topic, and the dead letters of `services`."""
+    return [
+        *(wanted(t, production=production) for t in TOPICS.values()),
+        *(wanted_dead_letters(s, production=production) for s in services),
+    ]
+
+
+@contextmanager
+def admin(bootstrap: str, **connection: Any) -> Iterator[KafkaAdminClient]:
+    """Connect to the broker; `Retryable` when it does not answer, in and while opening."""
+    client = None
+    try:
+        client = KafkaAdminClient(
+            bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS, **connection
+        )
+        yield client
+    except KafkaConnectionError as error:
+        raise Retryable(f"no Kafka broker answers at {bootstrap}") from error
+    except KafkaError as error:
+        if error.retriable:
+            raise Retryable(f"the Kafka broker at {bootstrap} fails: {error}") from error
+        raise
+    finally:
+        if client is not None:
+            client.close()
+
+
+def ensure_topics(bootstrap: str, topics: Sequence[Wanted], **connection: Any) -> list[str]:
+    """Create the topics that are missing and return their names; safe to call from several at once.
+
+    Waits until every new partition has a leader. Never changes a topic that is there.
+
+    Raises
+    ------
+    Invalid
+        A topic has fewer partitions than wanted; the text says what to do. The others exist then.
+    """
+    with admin(bootstrap, **connection) as client:
+        there = set(client.list_topics())
+        missing = [t for t in topics if t.name not in there]
+        for topic in missing:
+            _create(client, topic)
+        client.wait_for_topics([t.name for t in topics])
+        have = _partition_counts(client, [t.name for t in topics])
+    few = [_partition_drift(t, have[t.name]) for t in topics if have[t.name] < t.partitions]
+    if few:
+        raise Invalid("; ".join(map(str, few)))
+    return [t.name for t in missing]
+
+
+def check_topics(bootstrap: str, topics: Sequence[Wanted], **connection: Any) -> list[Drift]:
+    """Return every difference between `topics` and what the broker has; empty when all is well."""
+    with admin(bootstrap, **connection) as client:
+        there = set(client.list_topics())
+        present = [t for t in topics if t.name in there]
+        drifts = [
+            Drift(t.name, "does not exist", "run `shoploop topics create`")
+            for t in topics
+            if t.name not in there
+        ]
+        if not present:
+            return drifts
+        described = {
+            t["name"]: t["partitions"] for t in client.describe_topics([t.name for t in present])
+        }
+        config = client.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, t.name) for t in present],
+            config_filter="all",
+        )["topic"]
+    for topic in present:
+        drifts += _drifts(topic, described[topic.name], config[topic.name])
+    return drifts
+
+
+def _create(client: KafkaAdminClient, topic: Wanted) -> None:
+    options = {
+        "num_partitions": topic.partitions,
+        "replication_factor": topic.replication,
+        "configs": dict(topic.config),
+    }
+    try:
+        client.create_topics({topic.name: options}, timeout_ms=REQUEST_TIMEOUT_MS)
+    except TopicAlreadyExistsError:
+        return  # another process was faster
+
+
+def _partition_counts(client: KafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    return {t["name"]: len(t["partitions"]) for t in client.describe_topics(list(names))}
+
+
+def _drifts(topic: Wanted, partitions: Sequence[Any], config: Mapping[str, Any]) -> Iterator[Drift]:
+    if len(partitions) != topic.partitions:
+        yield _partition_drift(topic, len(partitions))
+    copies = min(len(p["replica_nodes"]) for p in partitions)
+    if copies < topic.replication:
+        yield Drift(
+            topic.name,
+            f"has {copies} copies of a partition, {topic.replication} are declared",
+            "add replicas with Kafka's kafka-reassign-partitions",
+        )
+    for key, value in topic.config.items():
+        actual = config.get(key, {}).get("value")
+        if actual != value:
+            yield Drift(
+                topic.name,
+                f"{key} is {actual}, declared is {value}",
+                f"run kafka-configs --alter --topic {topic.name} --add-config {key}={value}",
+            )
+
+
+def _partition_drift(topic: Wanted, partitions: int) -> Drift:
+    return Drift(
+        topic.name,
+        f"has {partitions} partitions, {topic.partitions} are declared",
+        "a keyed topic is never repartitioned in place, since keys would move: replay it into a new "
+        "topic of the right size, or (on an installation without data) delete it and create it anew",
+    )
