@@ -67,7 +67,6 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(
         0, ge=0, description="proxies in front whose X-Forwarded-For is believed"
     )
-    connect_s: float = Field(60.0, gt=0, description="longest wait for Kafka and Redis at start")
     drain_s: float = Field(0.0, ge=0, description="time between unready and the end of intake")
     shutdown_s: float = Field(10.0, gt=0, description="deadline for finishing what is under way")
 
@@ -120,6 +119,6 @@ def _loggable(value: Any) -> Any:
         scheme, mark, rest = value.get_secret_value().partition("://")
         if not mark:
             return MASK
-        login, at, place = rest.rpartition("@")
+        _, at, place = rest.rpartition("@")
         return f"{scheme}://{MASK}@{place}" if at else f"{scheme}://{rest}"
     return str(value) if isinstance(value, Path) else value

@@ -20,6 +20,14 @@ FORBIDDEN = frozenset(
 )  # fmt: skip
 """Names of log fields that are dropped before a line is written."""
 
+_QUIET = {
+    "kafka": logging.CRITICAL,
+    "aiokafka": logging.CRITICAL,
+    "asyncio": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "uvicorn": logging.WARNING,
+}
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -59,8 +67,10 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("aiokafka", "kafka", "asyncio", "httpx", "httpcore", "uvicorn"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    if root.level > logging.DEBUG:
+        # Clients report each try to reconnect; the runtime says once what it waits for.
+        for chatty, least in _QUIET.items():
+            logging.getLogger(chatty).setLevel(least)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

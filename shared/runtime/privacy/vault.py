@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.contracts.errors import Invalid, NotFound
+from shared.contracts.errors import Invalid, NotFound, Undeclared
 from shared.contracts.ids import UserId
 from shared.contracts.service import Key
 from shared.runtime.kv.port import KeyValue
@@ -40,19 +40,19 @@ class RedisVault:
     ----------
     kv : KeyValue
         Of a service that declares `VAULT`.
-    key : bytes
-        The installation's vault key, 32 bytes.
+    key : bytes or None
+        The installation's vault key, 32 bytes; without it a vault can forget but not seal or open.
     """
 
-    def __init__(self, kv: KeyValue, key: bytes) -> None:
+    def __init__(self, kv: KeyValue, key: bytes | None) -> None:
         self._kv = kv
-        self._wrap = AESGCM(key)
+        self._key = key
 
     async def seal(self, user: UserId, field: str, text: str) -> str:
         """Return `text` encrypted, in base64url; makes the person's key if there is none."""
         found = await self._kv.get(VAULT, user)
         if found is None:
-            fresh = _encrypt(self._wrap, AESGCM.generate_key(256), user.encode())
+            fresh = _encrypt(self._wrap(), AESGCM.generate_key(256), user.encode())
             # Another replica may have made one meanwhile: the first wins, for both.
             await self._kv.set(VAULT, user, value=fresh, only_new=True)
             found = await self._kv.get(VAULT, user)
@@ -78,11 +78,16 @@ class RedisVault:
         """Whether `forget` was called for this person."""
         return await self._kv.get(VAULT, user) == _FORGOTTEN
 
+    def _wrap(self) -> AESGCM:
+        if self._key is None:
+            raise Undeclared("this process was not given the vault's key")
+        return AESGCM(self._key)
+
     def _person(self, user: UserId, wrapped: bytes | None) -> AESGCM:
         if not wrapped:
             raise NotFound("this person was forgotten, or never had a key")
         try:
-            return AESGCM(_decrypt(self._wrap, wrapped, user.encode()))
+            return AESGCM(_decrypt(self._wrap(), wrapped, user.encode()))
         except (InvalidTag, ValueError):
             raise Invalid("the person's key was not wrapped by this installation") from None
 

@@ -1,0 +1,278 @@
+"""One process of a service, from its settings to its exit code."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+import uvloop
+
+from shared.contracts.errors import Invalid, NotFound, Retryable
+from shared.contracts.service import Process, Service
+from shared.contracts.topics import Topic
+from shared.runtime import telemetry
+from shared.runtime.app import App, Check, Ports
+from shared.runtime.bus import admin
+from shared.runtime.delivery import BackOff
+from shared.runtime.follow import ViewLoop
+from shared.runtime.http import Readiness, make_app
+from shared.runtime.keys import ApiKeys, Secrets, load, load_or_generate
+from shared.runtime.loop import WorkLoop
+from shared.runtime.ports import OpenPorts, open_ports
+from shared.runtime.server import Server, listen, server
+from shared.runtime.settings import Settings, read
+
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
+Build = Callable[[str, S, Ports], App]
+KEYS_S = 2.0
+"""How long a revoked key may still open a door."""
+
+_log = telemetry.log(__name__)
+
+
+def run(service: Service, settings: type[S], build: Build[S]) -> None:
+    """Run the process that the command line names, until SIGTERM or SIGINT; ends the interpreter.
+
+    The whole of a service's `__main__`::
+
+        run(SERVICE, Settings, build)
+
+    `build(process, settings, ports)` puts the process of that name together. Kafka and Redis may
+    be away at the start: what needs them waits and says so, what does not goes on. Exit codes: 0
+    after a signal, 1 after a failure of any part, 2 for a wrong command line or wrong settings.
+    """
+    process = _chosen(service, sys.argv[1:])
+    given = read(settings)
+    telemetry.configure(service.name, process.name, level=given.log_level)
+    _log.info("starting", pid=os.getpid(), **given.described())
+    secrets = _secrets(given)
+    runner = _Runner(service, process, given, secrets, open_ports(service, given, secrets))
+    try:
+        uvloop.run(runner.run(build))
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        _log.critical("the process ends because a part of it failed", exc_info=error)
+        # Threads of a broken part must not keep a dead process alive.
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _chosen(service: Service, arguments: list[str]) -> Process:
+    names = [process.name for process in service.processes]
+    if not arguments and len(names) == 1:
+        return service.processes[0]
+    if len(arguments) != 1 or arguments[0] not in names:
+        print(f"usage: python -m services.{service.name} {{{','.join(names)}}}", file=sys.stderr)
+        raise SystemExit(2)
+    return service.process(arguments[0])
+
+
+def _secrets(settings: Settings) -> Secrets:
+    try:
+        return (load if settings.production else load_or_generate)(settings.keys_file)
+    except (NotFound, Invalid, OSError) as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+class _Runner:
+    """What a process does side by side, and the order in which it begins and ends."""
+
+    def __init__(
+        self, service: Service, process: Process, settings: Settings, secrets: Secrets, opened: OpenPorts
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._process = process
+        self._settings = settings
+        self._keys = ApiKeys(secrets.api_keys, settings.keys_file)
+        self._opened = opened
+        self._readiness = Readiness()
+        self._asked_to_stop = asyncio.Event()
+        self._stop_loops = asyncio.Event()
+        self._topics_exist = asyncio.Event()
+
+    async def run(self, build: Build[Any]) -> None:
+        """Begin, run until a signal, end in order; raises what a part raised."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop.set)
+        app = build(self._process.name, self._settings, self._opened.ports)
+        self._readiness.checks += app.checks
+        http = self._server(app)
+        try:
+            if await self._unless_stopped(_insist("start", app.start)):
+                async with asyncio.TaskGroup() as group:
+                    await self._until_stopped(group, app, http)
+        finally:
+            async with asyncio.timeout(self._settings.shutdown_s):
+                await app.stop()
+                await self._opened.close()
+        _log.info("stopped")
+
+    async def _until_stopped(self, group: asyncio.TaskGroup, app: App, http: Server | None) -> None:
+        settings = self._settings
+        background = [group.create_task(self._follow_keys()), *self._topics_task(group)]
+        background += [
+            group.create_task(_endless(name, task), name=name) for name, task in app.tasks.items()
+        ]
+        serving = group.create_task(self._serve(http)) if http else None
+        loops = [group.create_task(self._consume(loop)) for loop in self._loops(app)]
+        await self._asked_to_stop.wait()
+        self._readiness.hold = "shutting down"
+        _log.info("shutting down", deadline_s=settings.shutdown_s)
+        await asyncio.sleep(settings.drain_s)
+        if http is not None and serving is not None:
+            http.should_exit = True
+            await serving
+        self._stop_loops.set()
+        await asyncio.wait_for(asyncio.gather(*loops), settings.shutdown_s)
+        for task in background:
+            task.cancel()
+
+    async def _unless_stopped(self, step: Coroutine[Any, Any, Any]) -> bool:
+        """Take a step that a signal may cut short; True if it was taken."""
+        taking = asyncio.ensure_future(step)
+        stopping = asyncio.ensure_future(self._asked_to_stop.wait())
+        try:
+            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if taking.done():
+                taking.result()
+            return taking.done()
+        finally:
+            taking.cancel()
+            stopping.cancel()
+
+    def _server(self, app: App) -> Server | None:
+        settings, process = self._settings, self._process
+        port = process.port if settings.port is None else settings.port
+        if port is None:
+            return None
+        # A worker with a port has probes and metrics there, and none of the service's routes.
+        facade = self._service if process.port is not None else _without_routes(self._service)
+        asgi = make_app(
+            facade,
+            app,
+            keys=self._keys,
+            settings=settings,
+            clock=self._opened.ports.clock,
+            readiness=self._readiness,
+        )
+        self._socket = listen(settings.host, port)
+        return server(asgi, settings)
+
+    async def _serve(self, http: Server) -> None:
+        host, port = self._socket.getsockname()[:2]
+        _log.info("listening", url=f"http://{host}:{port}")
+        await http.serve(sockets=[self._socket])
+        if not self._asked_to_stop.is_set():
+            raise RuntimeError("the HTTP server ended by itself")
+
+    def _loops(self, app: App) -> list[WorkLoop | ViewLoop]:
+        ports, service = self._opened.ports, self._service
+        loops: list[WorkLoop | ViewLoop] = []
+        if app.handlers:
+            group = service.name if app.group is None else f"{service.name}-{app.group}"
+            loops.append(WorkLoop(ports.bus, service, app.handlers, clock=ports.clock, group=group))
+        if app.views:
+            loops.append(ViewLoop(ports.bus, service, app.views, clock=ports.clock))
+        for loop in loops:
+            self._readiness.checks.append(Check(type(loop).__name__, _asking(loop.unready)))
+        if loops:
+            self._readiness.checks.append(Check("topics", _asking(self._topics_missing)))
+        return loops
+
+    def _topics_missing(self) -> str | None:
+        if self._topics_exist.is_set():
+            return None
+        return f"no Kafka has answered yet at {self._settings.kafka}"
+
+    async def _consume(self, loop: WorkLoop | ViewLoop) -> None:
+        if await self._unless_stopped(self._topics_exist.wait()):
+            await loop.run(self._stop_loops)
+
+    def _topics_task(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        service = self._service
+        topics = {t.name: t for t in (*service.reads, *service.views, *service.writes)}
+        if not topics:
+            return []
+        return [group.create_task(self._ensure_topics(list(topics.values())))]
+
+    async def _ensure_topics(self, topics: list[Topic[Any]]) -> None:
+        production = self._settings.production
+        wanted = [admin.wanted(t, production=production) for t in topics]
+        wanted.append(admin.wanted_dead_letters(self._service.name, production=production))
+
+        async def ensure() -> None:
+            made = await _in_daemon(lambda: admin.ensure_topics(self._settings.kafka, wanted))
+            if made:
+                _log.info("topics created", topics=made)
+
+        await _insist("topics", ensure)
+        self._topics_exist.set()
+
+    async def _follow_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEYS_S)
+            if self._keys.refresh():
+                _log.info("keys read again")
+
+
+def _without_routes(service: Service) -> Service:
+    return Service(service.name, service.about, service.processes)
+
+
+def _asking(unready: Callable[[], str | None]) -> Callable[[], Awaitable[str | None]]:
+    async def ask() -> str | None:
+        return unready()
+
+    return ask
+
+
+async def _in_daemon(step: Callable[[], T]) -> T:
+    """Run a blocking step in a thread that the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(cast(T, result))
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = step()
+        except Exception as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await done
+
+
+async def _endless(name: str, task: Callable[[], Awaitable[None]]) -> None:
+    await task()
+    raise RuntimeError(f"the task {name!r} ended, and never should")
+
+
+async def _insist(what: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Try a step until what it needs is there; every wait is logged."""
+    back_off, failures = BackOff(), 0
+    while True:
+        try:
+            return await step()
+        except Retryable as error:
+            failures += 1
+            wait_s = back_off.wait_s(failures, error)
+            _log.warning("waiting", step=what, reason=str(error), tries=failures, in_s=wait_s)
+            await asyncio.sleep(wait_s)
