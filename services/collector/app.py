@@ -1,0 +1,105 @@
+"""Where the collector's HTTP process is put together."""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from services.collector.api import router, routes
+from services.collector.core.bots import Paces
+from services.collector.core.incoming import Parsed
+from services.collector.door import Door
+from services.collector.intake import Desk
+from services.collector.receipts import Receipts
+from services.collector.relay.kafka import KafkaSink
+from services.collector.relay.relay import Relay
+from services.collector.relay.sink import Sink
+from services.collector.sealing import seal
+from services.collector.settings import CollectorSettings
+from services.collector.spool import Spool
+from shared.contracts.topics import (
+    BEHAVIOUR,
+    BEHAVIOUR_REJECTED,
+    CATALOG,
+    IDENTITIES,
+    ORDERS,
+    SHOPPERS,
+)
+from shared.runtime.app import App, Check, Ports
+
+DOOR_TOPICS = (BEHAVIOUR, BEHAVIOUR_REJECTED, ORDERS, CATALOG, SHOPPERS, IDENTITIES)
+_SWITCH_S = 0.001
+"""The log's writer waits for the interpreter this long at most, where Python's default is 5 ms."""
+_YOUNG_OBJECTS = 50_000
+"""A batch makes thousands of objects and no cycles: scanning them seven hundred at a time cost a
+third of the time spent on it."""
+
+
+def build(
+    process: str,
+    settings: CollectorSettings,
+    ports: Ports,
+    *,
+    sink: Callable[[str], Sink] | None = None,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> App:
+    """Return the collector's HTTP process.
+
+    Parameters
+    ----------
+    process : str
+        ``http``; the stream runs itself.
+    settings : CollectorSettings
+        Read once by the caller.
+    ports : Ports
+        Of these, clock, pseudonyms and vault are used: the relay has its own way to Kafka.
+    sink : callable, optional
+        Where the relay writes to, for the log with the given id; Kafka by default.
+    entropy : callable, optional
+        Returns that many random bytes, for the ids of events that come without.
+    """
+    assert process == "http", process
+    spool = Spool(settings, DOOR_TOPICS, ports.clock)
+    door = Door(
+        spool.log,
+        spool.seen,
+        spool.rejections,
+        ports.pseudonyms,
+        Paces(human=settings.human_events_per_minute),
+        entropy=entropy,
+    )
+    desk = Desk(door, spool, settings, ports.clock)
+
+    def kafka(log: str) -> Sink:
+        return KafkaSink(settings.kafka, log=log, topics=spool.topics)
+
+    async def start() -> None:
+        await spool.open()
+        door.resume(spool.opened.newest_ms)
+        sys.setswitchinterval(_SWITCH_S)
+        gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
+
+    async def relay() -> None:
+        await Relay(
+            spool.log,
+            (sink or kafka)(spool.log.id),
+            ports.clock,
+            topics=[name for name, _ in spool.topics],
+            on_published=spool.note,
+            after=spool.index.last,
+            last_recovered=spool.log.last,
+        ).run()
+
+    async def sealed(parsed: Parsed[Any], gpc: bool) -> Parsed[Any]:
+        return await seal(parsed, ports.vault, ports.pseudonyms, gpc=gpc)
+
+    return App(
+        router=router(desk, Receipts(spool), spool),
+        routes=routes(desk, sealed),
+        tasks={"relay": relay, "tidy": spool.tidy},
+        checks=(Check("log", spool.ready),),
+        start=start,
+        stop=spool.close,
+    )

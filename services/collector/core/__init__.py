@@ -1,0 +1,1 @@
+"""What the collector decides; pure functions and values."""

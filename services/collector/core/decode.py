@@ -1,0 +1,157 @@
+"""Bytes of a request → events and faults, for shoploop's own shape.
+
+A request holds one event, a list of events, or an object with the list under `events` (and the
+sender's clock under `sentat`). An event is a CloudEvent with the fact under `data`, or the fact
+with the attributes beside its fields:
+
+    {"userid": "anna", "data": {"action": "view_item", "items": [{"id": "p1"}]}}
+    {"userid": "anna", "action": "view_item", "items": [{"id": "p1"}]}
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+from services.collector.core.incoming import Attributes, Fault, Incoming, Parsed
+from shared.contracts.errors import Invalid
+
+E = TypeVar("E")
+_WHERE = re.compile(r"^(?P<reason>.*?)(?: - at `\$(?P<field>.*)`)?$", re.DOTALL)
+
+
+class _Id(msgspec.Struct):
+    id: str | None = None
+
+
+class _Shape(msgspec.Struct):
+    data: msgspec.Raw | None = None
+
+
+class _Wrapped(msgspec.Struct):
+    events: list[msgspec.Raw]
+    sentat: datetime | None = None
+
+
+_attributes = msgspec.json.Decoder(Attributes)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
+_id = msgspec.json.Decoder(_Id)
+_shape = msgspec.json.Decoder(_Shape)
+_wrapped = msgspec.json.Decoder(_Wrapped)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Shape(Generic[E]):
+    """The native shape of events of one kind.
+
+    Parameters
+    ----------
+    event : type
+        The fact's struct.
+    most : int
+        Events in one request.
+    flat : bool
+        Whether the fields of a fact that has no ``data`` around it are read as attributes too;
+        False where the fact has fields of the same names.
+    """
+
+    def __init__(self, event: type[E], *, most: int, flat: bool = True) -> None:
+        self._most = most
+        self._flat = flat
+        self._fact = msgspec.json.Decoder(event)
+        self._one = msgspec.json.Decoder(Incoming[event])  # type: ignore[valid-type]
+        self._many = msgspec.json.Decoder(list[Incoming[event]])  # type: ignore[valid-type]
+
+    def parse(self, body: bytes) -> Parsed[E]:
+        """Return the events in `body`, and a fault for each that is not of this shape.
+
+        Raises
+        ------
+        Invalid
+            The body as a whole cannot be read: not JSON, or too many events.
+        """
+        if body[:64].lstrip()[:1] == b"[":
+            try:
+                events = self._many.decode(body)
+            except _UNREADABLE:
+                return self._each(_listed(body))
+            self._limit(len(events))
+            return Parsed(events=list(enumerate(events)), faults=[], size=len(events))
+        try:
+            one = self._one.decode(body)
+        except _UNREADABLE:
+            return self._object(body)
+        return Parsed(events=[(0, one)], faults=[], size=1, single=True)
+
+    def _object(self, body: bytes) -> Parsed[E]:
+        """Read a list under `events`, a flat event, or one that is at fault."""
+        if b'"events"' in body:
+            try:
+                wrapped = _wrapped.decode(body)
+            except _UNREADABLE:
+                pass
+            else:
+                parsed = self._each(wrapped.events)
+                parsed.sent_at = wrapped.sentat
+                return parsed
+        try:
+            raw = _raw.decode(body)
+        except _UNREADABLE as error:
+            raise _not_json(error) from error
+        parsed = self._each([raw])
+        parsed.single = True
+        return parsed
+
+    def _each(self, raws: Sequence[msgspec.Raw]) -> Parsed[E]:
+        self._limit(len(raws))
+        parsed: Parsed[E] = Parsed(events=[], faults=[], size=len(raws))
+        for index, raw in enumerate(raws):
+            try:
+                parsed.events.append((index, self._event(raw)))
+            except _UNREADABLE as error:
+                reason, field = place_of(error)
+                parsed.faults.append(Fault(index, reason, field, _known_id(raw), bytes(raw)))
+        return parsed
+
+    def _event(self, raw: msgspec.Raw) -> Incoming[E]:
+        if _shape.decode(raw).data is not None:
+            return self._one.decode(raw)
+        fact = self._fact.decode(raw)
+        if not self._flat:
+            return Incoming(data=fact)
+        attributes = _attributes.decode(raw)
+        known = {f: getattr(attributes, f) for f in Attributes.__struct_fields__}
+        return Incoming(data=fact, **known)
+
+    def _limit(self, n: int) -> None:
+        if n > self._most:
+            raise Invalid(f"{n} events in one request; send at most {self._most}")
+
+
+def place_of(error: Exception) -> tuple[str, str | None]:
+    """Return the reason and the path of the wrong value from an error of the decoder."""
+    match = _WHERE.match(str(error))
+    assert match is not None
+    field = match["field"]
+    return match["reason"], field.lstrip(".") if field else None
+
+
+def _listed(body: bytes) -> list[msgspec.Raw]:
+    try:
+        return _raws.decode(body)
+    except _UNREADABLE as error:
+        raise _not_json(error) from error
+
+
+def _not_json(error: Exception) -> Invalid:
+    return Invalid(f"the body is not JSON that can be read: {error}")
+
+
+def _known_id(raw: msgspec.Raw) -> str | None:
+    try:
+        return _id.decode(raw).id
+    except _UNREADABLE:
+        return None

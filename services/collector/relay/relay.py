@@ -1,0 +1,141 @@
+"""The relay: takes durable records from the log in order and notes where Kafka put them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from services.collector.relay.sink import Sink, Slot
+from services.collector.wal.format import Record
+from services.collector.wal.index import Place, Published
+from shared.contracts.errors import Retryable
+from shared.runtime.bus.partition import partition_of
+from shared.runtime.clock import Clock
+
+_log = logging.getLogger(__name__)
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Source(Protocol):
+    """The log, as far as the relay needs it."""
+
+    async def read(self, after: int) -> list[Record]:
+        """Wait for durable records behind `after`."""
+        ...
+
+
+class Relay:
+    """Moves records from the log to Kafka; nothing is published twice, nothing overtakes.
+
+    One group is on its way at a time, one batch a partition; the next group gathers meanwhile, so
+    that groups grow with the load. After an error, and at the start, what the broker already has
+    is looked up by the records' log id and number, and only the rest is sent.
+
+    Parameters
+    ----------
+    source : Source
+        The log.
+    sink : Sink
+        Kafka.
+    on_published : callable
+        Told of every acknowledged group, in order, before the next is read. May raise OSError
+        (full disk); it is then called again later with the same group.
+    topics : sequence of str
+        Every topic that a record of the log may go to.
+    after : int
+        Number of the last record known to be in Kafka.
+    last_recovered : int
+        Number of the last record that an earlier process may have sent.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        clock: Clock,
+        *,
+        topics: Sequence[str],
+        on_published: Callable[[Sequence[Published]], None],
+        after: int,
+        last_recovered: int,
+    ) -> None:
+        self._source, self._sink, self._clock = source, sink, clock
+        self._topics = topics
+        self._on_published = on_published
+        self._partitions: dict[str, int] = {}
+        self._known: dict[int, Place] = {}
+        self._doubtful = last_recovered
+        """Records up to this number may have been sent already."""
+        self._failures = 0
+        self.after = after
+        self.connected = False
+
+    async def run(self) -> None:
+        """Relay for ever; broker outages are waited out."""
+        while True:
+            try:
+                await self._sink.open()
+                self.connected = True
+                await self._relay()
+            except Retryable as reason:
+                self.connected = False
+                pause = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+                self._failures += 1
+                _log.warning("Kafka is away, the log keeps what comes in: %s", reason)
+                await self._sink.close()
+                await self._clock.sleep(pause)
+            except asyncio.CancelledError:
+                await self._sink.close()
+                raise
+
+    async def _relay(self) -> None:
+        self._partitions.clear()
+        fresh = True
+        while True:
+            group = await self._source.read(self.after)
+            if fresh and group[0].seq <= self._doubtful:
+                await self._look_back(group[0].at_ms)
+            fresh = False
+            await self._note(await self._ship(group))
+            self._failures = 0
+
+    async def _look_back(self, at_ms: int) -> None:
+        """Find which of the doubtful records the broker has."""
+        there = await self._sink.written_since(self._topics, at_ms)
+        self._known = {seq: place for seq, place in there.items() if seq > self.after}
+        _log.info("records that Kafka has already: %d", len(self._known))
+
+    async def _ship(self, group: Sequence[Record]) -> list[Published]:
+        batches: dict[Slot, list[Record]] = {}
+        known = self._known
+        for record in group:
+            if known and record.seq in known:
+                continue
+            n = self._partitions.get(record.topic) or await self._count(record.topic)
+            slot = Slot(record.topic, partition_of(record.key, n))
+            batches.setdefault(slot, []).append(record)
+        self._doubtful = max(self._doubtful, group[-1].seq)
+        offsets = await self._sink.write(batches) if batches else {}
+        places = {
+            record.seq: Place(slot.topic, slot.partition, offset)
+            for slot, records in batches.items()
+            for record, offset in zip(records, offsets[slot], strict=True)
+        }
+        if known:
+            places |= {r.seq: known.pop(r.seq) for r in group if r.seq in known}
+        return [Published(r.seq, r.digest, places[r.seq]) for r in group]
+
+    async def _count(self, topic: str) -> int:
+        n = self._partitions[topic] = await self._sink.partitions(topic)
+        return n
+
+    async def _note(self, published: Sequence[Published]) -> None:
+        while True:
+            try:
+                self._on_published(published)
+            except OSError as error:
+                _log.error("cannot note what Kafka has taken: %s", error)
+                await self._clock.sleep(_BACKOFF_S[-1])
+            else:
+                self.after = published[-1].seq
+                return
