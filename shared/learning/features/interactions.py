@@ -43,7 +43,7 @@ class Interactions:
             ("user", self.user, self.n_users),
             ("item", self.item, self.n_items),
         ):
-            if len(column) and not (0 <= column.min() and column.max() < bound):
+            if len(column) and not (column.min() >= 0 and column.max() < bound):
                 raise Invalid(f"must lie in 0 … {bound - 1}", field=name)
         if not (np.isfinite(self.time_s).all() and np.isfinite(self.weight).all()):
             raise Invalid("time_s and weight must be finite")

@@ -7,11 +7,17 @@ from typing import Any, ClassVar, Protocol, Self
 
 from shared.contracts.artifact import Artifact, Json
 from shared.contracts.errors import Invalid
+from shared.learning.models.biased_factors import BiasedFactors
+from shared.learning.models.blend import Blend
+from shared.learning.models.filled_svd import FilledSvd
 from shared.learning.models.ials import Ials
 from shared.learning.models.ids import IdIndex
 from shared.learning.models.item_knn import ItemKnn
+from shared.learning.models.nesting import nest, unnest
 from shared.learning.models.popularity import Popularity, Trending
+from shared.learning.models.pure_svd import PureSvd
 from shared.learning.models.reader import Reader
+from shared.learning.models.repeat import RepeatPurchase
 from shared.learning.models.slim import LocalSlim
 
 
@@ -31,7 +37,21 @@ class Model(Protocol):
 
 
 MODELS: Mapping[str, type[Model]] = MappingProxyType(
-    {model.KIND: model for model in (LocalSlim, Ials, ItemKnn, Popularity, Trending)}
+    {
+        model.KIND: model
+        for model in (
+            BiasedFactors,
+            Blend,
+            FilledSvd,
+            Ials,
+            ItemKnn,
+            LocalSlim,
+            Popularity,
+            PureSvd,
+            RepeatPurchase,
+            Trending,
+        )
+    }
 )
 """Kind of artifact to the class that reads it."""
 
@@ -59,24 +79,21 @@ class Bundle:
     def to_artifact(self) -> Artifact:
         """Return one artifact; a model's arrays are named ``model/array``."""
         parts = {name: model.to_artifact() for name, model in self.models.items()}
+        nested = nest(self.KIND, parts, {"ids": list(self.ids), "meta": dict(self.meta)})
         packed = {name: index.pack() for name, index in self.ids.items()}
-        arrays = {f"{n}/{key}": a for n, part in parts.items() for key, a in part.arrays.items()}
-        blobs = {f"{n}/{key}": b for n, part in parts.items() for key, b in part.blobs.items()}
-        arrays |= {f"{name}.offsets": bounds for name, (bounds, _) in packed.items()}
-        blobs |= {name: text for name, (_, text) in packed.items()}
-        models = {n: {"kind": part.kind, "meta": dict(part.meta)} for n, part in parts.items()}
-        meta = {"ids": list(self.ids), "models": models, "meta": dict(self.meta)}
-        return Artifact(self.KIND, arrays, meta, blobs)
+        return Artifact(
+            kind=self.KIND,
+            arrays={**nested.arrays, **{f"{n}.offsets": ends for n, (ends, _) in packed.items()}},
+            meta=nested.meta,
+            blobs={**nested.blobs, **{n: text for n, (_, text) in packed.items()}},
+        )
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Self:
         """Rebuild ids and models; Invalid when a kind is unknown or a part is missing."""
         read = Reader(artifact, cls.KIND)
         ids = {name: read.ids(name) for name in artifact.meta.get("ids", ())}
-        models = {
-            name: load(_part(artifact, name, entry))
-            for name, entry in artifact.meta.get("models", {}).items()
-        }
+        models = {name: load(part) for name, part in unnest(artifact).items()}
         return cls(ids, models, artifact.meta.get("meta", {}))
 
 
@@ -85,17 +102,3 @@ def load(artifact: Artifact) -> Model:
     if artifact.kind not in MODELS:
         raise Invalid(f"no model of kind {artifact.kind!r} is known")
     return MODELS[artifact.kind].from_artifact(artifact)
-
-
-def _part(artifact: Artifact, name: str, entry: Mapping[str, Json]) -> Artifact:
-    prefix = f"{name}/"
-    return Artifact(
-        kind=entry["kind"],
-        arrays={
-            k.removeprefix(prefix): a for k, a in artifact.arrays.items() if k.startswith(prefix)
-        },
-        meta=entry["meta"],
-        blobs={
-            k.removeprefix(prefix): b for k, b in artifact.blobs.items() if k.startswith(prefix)
-        },
-    )

@@ -93,6 +93,10 @@ class Ials:
 
         Parameters
         ----------
+        interactions : Interactions
+            At most the newest `max_history` of each user are used.
+        settings : IalsSettings, optional
+            The defaults suit a shop with short histories.
         seed : int
             The same seed gives the same model.
         workers : int

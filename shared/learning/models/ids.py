@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -72,6 +73,6 @@ class IdIndex:
             raise Invalid("the id offsets must not fall")
         edges = bounds.tolist()
         try:
-            return cls(text[a:b].decode() for a, b in zip(edges, edges[1:], strict=False))
+            return cls(text[a:b].decode() for a, b in pairwise(edges))
         except UnicodeDecodeError as error:
             raise Invalid("the id bytes are not utf-8") from error

@@ -74,6 +74,10 @@ class Trending(Popularity):
 
         Parameters
         ----------
+        interactions : Interactions
+            Positive events count with their weight.
+        now_s, window_s, before_s : float
+            Seconds; what lies after `now_s` is ignored.
         prior : float
             Events expected of an item never seen before; damps the growth of rare items.
         """

@@ -23,6 +23,10 @@ def top(scores: Floats, k: int, exclude: Ints = _NONE) -> Ranked:
     ----------
     scores : (n_items,) floats
         ``-inf`` marks an item that must not be shown.
+    k : int
+        Length of the list; fewer come back where fewer may be shown.
+    exclude : integers
+        Items that must not be shown.
     """
     scores = scores.copy()
     scores[exclude] = -np.inf
@@ -31,9 +35,6 @@ def top(scores: Floats, k: int, exclude: Ints = _NONE) -> Ranked:
         return Ranked(_NONE, np.zeros(0, dtype=np.float32))
     # Everything as good as the k-th is a candidate, or ties would be cut by memory order.
     bound = np.partition(scores, len(scores) - k)[len(scores) - k]
-    if bound == -np.inf:
-        near = np.flatnonzero(scores > bound)
-    else:
-        near = np.flatnonzero(scores >= bound)
+    near = np.flatnonzero((scores >= bound) & (scores > -np.inf))
     best = near[np.argsort(-scores[near], kind="stable")[:k]]
     return Ranked(best.astype(np.int32), scores[best])

@@ -39,10 +39,10 @@ class SlimSettings:
     """
 
     neighbours: int = 50
-    ridge: float = 30.0
+    ridge: float = 60.0
     order: float = 0.7
-    window: int = 10
-    recency: float = 0.75
+    window: int = 5
+    recency: float = 0.7
     max_history: int = 50
 
     def __post_init__(self) -> None:
