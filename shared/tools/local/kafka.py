@@ -1,5 +1,4 @@
-"""
-A real Apache Kafka on this machine: one node, KRaft, from the published jars.
+"""A real Apache Kafka on this machine: one node, KRaft, from the published jars.
 
 Its data stays in the home between starts. The session timeout between broker and controller is
 short, so that a broker killed with kill -9 is taken back within seconds, not after the usual nine.
@@ -64,8 +63,7 @@ _PROPERTIES = {
 
 @dataclass(frozen=True, slots=True)
 class LocalKafka:
-    """
-    A broker that keeps its data in `folder` and listens on `port` of the loopback interface.
+    """A broker that keeps its data in `folder` and listens on `port` of the loopback interface.
 
     Parameters
     ----------
@@ -92,8 +90,7 @@ class LocalKafka:
         return f"{HOST}:{self.port}"
 
     def prepare(self) -> None:
-        """
-        Write the configuration and, the first time, format the data folder.
+        """Write the configuration and, the first time, format the data folder.
 
         Raises
         ------

@@ -1,5 +1,4 @@
-"""
-Become another program that dies with its parent.
+"""Become another program that dies with its parent.
 
 Run as `python -I -S launch.py PARENT_PID PROGRAM ARGUMENTS…`. The kernel then kills the program
 when the thread that started it ends, however it ends, so a supervisor killed with kill -9 leaves

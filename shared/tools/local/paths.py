@@ -17,8 +17,7 @@ NEEDED_MIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """
-    The folder of one local stack: the data of Kafka and Redis, logs, keys, run state.
+    """The folder of one local stack: the data of Kafka and Redis, logs, keys, run state.
 
     Two stacks never share a home; what is in it survives a restart and a kill.
     """
@@ -51,8 +50,7 @@ class Home:
         return self.root / "run.lock"
 
     def make(self) -> None:
-        """
-        Create the folder.
+        """Create the folder.
 
         Raises
         ------

@@ -27,8 +27,7 @@ def is_free(port: int) -> bool:
 
 
 def random_ports(count: int) -> list[int]:
-    """
-    Choose distinct ports that are free now.
+    """Choose distinct ports that are free now.
 
     Raises
     ------
@@ -70,8 +69,7 @@ def owner(port: int) -> str | None:
 
 
 def require_free(port: int, what: str, *, setting: str) -> None:
-    """
-    Refuse a port that somebody else has.
+    """Refuse a port that somebody else has.
 
     Raises
     ------

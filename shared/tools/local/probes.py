@@ -16,8 +16,7 @@ _OFFSETS = TopicPartition("__consumer_offsets", 0)
 
 
 def kafka_is_ready(bootstrap: str) -> bool:
-    """
-    Tell whether every partition has a leader and a committed offset is acknowledged.
+    """Tell whether every partition has a leader and a committed offset is acknowledged.
 
     A broker answers metadata requests well before its partitions have leaders; the commit is a
     record written with acks=all, and it makes sure that consumer groups work.

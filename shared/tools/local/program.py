@@ -41,8 +41,7 @@ def coloured(name: str, line: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """
-    What to start, and how to tell that it is ready.
+    """What to start, and how to tell that it is ready.
 
     Parameters
     ----------
@@ -71,8 +70,7 @@ class Program:
 
 
 class Child:
-    """
-    One run of a program, in a process group of its own, dying with the thread that started it.
+    """One run of a program, in a process group of its own, dying with the thread that started it.
 
     Its output goes line by line to `log` and to `echo`; the last lines stay in `tail`.
     """
@@ -117,8 +115,7 @@ class Child:
         self.signal(signal.SIGTERM)
 
     def reap(self, timeout_s: float) -> bool:
-        """
-        Wait for the end, then kill what is left of the process group, its own children included.
+        """Wait for the end, then kill what is left of the process group, its own children included.
 
         Returns
         -------

@@ -23,8 +23,7 @@ MAX_MEMORY_MIB = 512
 
 @dataclass(frozen=True, slots=True)
 class LocalRedis:
-    """
-    A server that keeps an append-only file in `folder` and listens on `port` of loopback.
+    """A server that keeps an append-only file in `folder` and listens on `port` of loopback.
 
     Writes reach the operating system before they are answered and the disk within a second. A
     full memory refuses writes; nothing is ever evicted.
@@ -69,8 +68,7 @@ class LocalRedis:
 
 
 def find_server(path: str | None = None) -> Path:
-    """
-    Find a server program: `redis-server` or `valkey-server` on the path, else the wheel's Valkey.
+    """Find a server program: `redis-server` or `valkey-server` on the path, else the wheel's Valkey.
 
     Raises
     ------

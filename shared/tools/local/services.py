@@ -15,8 +15,7 @@ def names(root: Path = CHECKOUT) -> tuple[str, ...]:
 
 
 def manifest(name: str) -> Service:
-    """
-    Give the declaration of one service.
+    """Give the declaration of one service.
 
     Raises
     ------

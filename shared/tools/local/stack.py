@@ -22,12 +22,12 @@ from shared.tools.local.services import manifests
 from shared.tools.local.supervisor import Supervisor
 
 KAFKA_PORT, REDIS_PORT = 9092, 6379
+_SERVICE_STOP_S = 15.0
 
 
 @dataclass(kw_only=True)
 class Stack:
-    """
-    A running Kafka, Redis and services; a context manager that leaves nothing behind.
+    """A running Kafka, Redis and services; a context manager that leaves nothing behind.
 
     Entering it blocks until everything is ready: a second or two where the jars are there.
 
@@ -130,6 +130,10 @@ class Stack:
                 return f"http://{ports.HOST}:{port}"
         raise LookupError(f"{name!r} has no port here; there are: {', '.join(self._ports)}")
 
+    def urls(self) -> dict[str, str]:
+        """Give the addresses of all processes that listen, by name."""
+        return {name: self.url(name) for name in self._ports}
+
     def pid(self, name: str) -> int:
         """Give the process id of a program: `kafka`, `redis`, `collector/http`."""
         self._supervisor.check()
@@ -140,8 +144,7 @@ class Stack:
         return tuple(child.program.name for child in self._supervisor.children())
 
     def kill(self, name: str, *, stay_down: bool = False) -> None:
-        """
-        Kill a program with SIGKILL and wait until it is gone.
+        """Kill a program with SIGKILL and wait until it is gone.
 
         It stays down until `restart`, or, in one that is kept alive, comes back by itself unless
         told to `stay_down`.
@@ -250,6 +253,7 @@ class Stack:
             cwd=self.root,
             ready=partial(http_is_ready, self.url(name)) if port else lambda: True,
             port=port,
+            stop_s=_SERVICE_STOP_S,
         )
 
     def _stop(self) -> None:

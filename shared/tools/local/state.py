@@ -80,8 +80,7 @@ def erase(home: Home) -> None:
 
 @contextmanager
 def sole_use(home: Home) -> Iterator[None]:
-    """
-    Hold a home for this process, and end what a killed supervisor may have left behind.
+    """Hold a home for this process, and end what a killed supervisor may have left behind.
 
     Raises
     ------

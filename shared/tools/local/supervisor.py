@@ -17,8 +17,7 @@ _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 5.0
 
 
 class Supervisor:
-    """
-    Runs programs; the first to die by itself ends all, or is started again.
+    """Runs programs; the first to die by itself ends all, or is started again.
 
     Parameters
     ----------
@@ -75,8 +74,7 @@ class Supervisor:
         self._changed()
 
     def wait_ready(self, name: str, timeout_s: float = 60.0) -> None:
-        """
-        Wait until a program is ready.
+        """Wait until a program is ready.
 
         Raises
         ------
@@ -115,8 +113,7 @@ class Supervisor:
             return self._children[name]
 
     def kill(self, name: str, *, stay_down: bool = False) -> None:
-        """
-        Kill a program with SIGKILL, its own children included, and wait until it is gone.
+        """Kill a program with SIGKILL, its own children included, and wait until it is gone.
 
         It is started again at once if this supervisor restarts, unless it is to `stay_down` until
         `revive`.
@@ -141,8 +138,7 @@ class Supervisor:
         self.wait_ready(name, timeout_s)
 
     def stop(self, groups: Sequence[Iterable[str]] = ()) -> list[str]:
-        """
-        Stop everything: first the groups, one after the other, then the rest. Idempotent.
+        """Stop everything: first the groups, one after the other, then the rest. Idempotent.
 
         Returns
         -------
