@@ -90,12 +90,13 @@ class Lane:
     async def end(self, seconds: float) -> None:
         """Let the handler finish the batch it has, for at most `seconds`, then abandon it."""
         self._delivery.leaving = True
-        if self._task is None:
+        task = self._task
+        if task is None:
             return
         if not self._delivery.waiting:
-            await asyncio.wait({self._task}, timeout=seconds)
-        self._task.cancel()
-        await asyncio.wait({self._task})
+            await asyncio.wait({task}, timeout=seconds)
+        task.cancel()
+        await asyncio.wait({task})
 
     def put_aside(self) -> None:
         """Count a dead letter.
