@@ -1,0 +1,165 @@
+"""HTTP: requests to queries, answers to JSON."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.recommender.core.query import Query
+from services.recommender.explaining import Explaining, Explanation
+from services.recommender.ratings import PredictedRating, Ratings
+from services.recommender.request import (
+    Session,
+    checked_id,
+    lang_of,
+    personalised,
+    query_of,
+    rows_of,
+    session_of,
+)
+from services.recommender.schema import (
+    EXPLANATION,
+    LIST,
+    RELATED,
+    Schema,
+    answered,
+    asked,
+    in_path,
+)
+from services.recommender.serving import Served, Serving, Who
+from shared.contracts.errors import NotFound
+from shared.contracts.events import Candidate
+from shared.contracts.events.decisions import Rung
+
+JSON = "application/json"
+Endpoint = Callable[[Request], Awaitable[Response]]
+_encode = msgspec.json.Encoder().encode
+
+
+class Page(Struct, frozen=True):
+    """A list, best first.
+
+    `request_id` comes back with the events that follow from the list. `rung` is the step of the
+    degradation ladder, `age_s` how old the release is, `degraded` what was not there. `withheld`
+    counts, by reason, items that would have been good enough. `reason` says why a list is short.
+    """
+
+    request_id: str
+    scenario: str
+    items: list[Candidate]
+    personalised: bool
+    release: str
+    rung: Rung
+    age_s: float | None
+    considered: int
+    withheld: dict[str, int]
+    degraded: list[str]
+    reason: str | None
+
+
+class Direct(APIRoute):
+    """A route that FastAPI documents and does not touch otherwise: every microsecond counts."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = app
+
+
+def router(
+    serving: Serving, explaining: Explaining, ratings: Ratings, *, page_size: int
+) -> APIRouter:
+    """Return the routes of the manifest."""
+    routes = APIRouter(route_class=Direct)
+    pseudonym = serving.ports.pseudonyms.of
+
+    async def recommend(request: Request) -> Response:
+        query = query_of(request.query_params, page_size)
+        user = pseudonym(checked_id("user", request.path_params["user"]))
+        anonid = request.query_params.get("anonid")
+        who = Who(user, anonid and checked_id("anonid", anonid), personalised(request))
+        return _page(query, await serving.recommend(who, query))
+
+    async def session(request: Request) -> Response:
+        asked, query = await session_of(request, page_size)
+        wanted = asked.personalised and personalised(request)
+        rows = rows_of(asked, serving.ports.clock.now())
+        return _page(query, await serving.recommend(Who(None, asked.anonid, wanted), query, rows))
+
+    async def related(request: Request) -> Response:
+        item = checked_id("id", request.path_params["id"])
+        if not serving.knows(item):
+            raise NotFound(f"there is no item {item!r} in the catalogue")
+        params = request.query_params
+        asked = query_of(params, page_size) if params else Query(k=page_size)
+        query = Query(**{**vars(asked), "scenario": "product", "anchors": (item,)})
+        return _page(query, await serving.recommend(Who(), query))
+
+    async def rating(request: Request) -> Response:
+        user = pseudonym(checked_id("user", request.path_params["user"]))
+        item = checked_id("item", request.path_params["item"])
+        return _json(ratings.predict(user, item, in_catalog=serving.knows(item)))
+
+    async def explanation(request: Request) -> Response:
+        lang = lang_of(request)
+        return _json(await explaining.explain(request.path_params["request_id"], lang))
+
+    get, post = _adder(routes, "GET"), _adder(routes, "POST")
+    get("/v1/recommendations/{user}", recommend, Page, LIST)
+    post("/v1/recommendations/session", session, Page, (), Session)
+    get("/v1/items/{id}/related", related, Page, RELATED)
+    get("/v1/ratings/{user}/{item}", rating, PredictedRating)
+    get("/v1/explanations/{request_id}", explanation, Explanation, EXPLANATION)
+    return routes
+
+
+def _adder(routes: APIRouter, method: str) -> Callable[..., None]:
+    def add(
+        path: str,
+        endpoint: Endpoint,
+        answer: type[Any],
+        parameters: Sequence[Schema] = (),
+        body: type[Any] | None = None,
+    ) -> None:
+        routes.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            responses=dict(answered(answer)),
+            openapi_extra=asked([*in_path(path), *parameters], body),
+        )
+
+    return add
+
+
+def _page(query: Query, served: Served) -> Response:
+    made = served.answer
+    return _json(
+        Page(
+            served.request_id,
+            query.scenario,
+            made.shown,
+            made.personalised,
+            served.release,
+            made.rung,
+            None if served.age_s is None else round(served.age_s, 1),
+            made.considered,
+            dict(made.withheld),
+            served.degraded,
+            made.reason,
+        )
+    )
+
+
+def _json(content: Any) -> Response:
+    return Response(_encode(content), media_type=JSON)

@@ -1,0 +1,1 @@
+"""From a person's events and a release to a ranked, filtered, explained list; no I/O."""

@@ -1,0 +1,194 @@
+"""One request from beginning to end: candidates, blend, filters, rerank, explore."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from services.recommender.core import candidates, explore, filters
+from services.recommender.core.blend import best, blend
+from services.recommender.core.candidates import Source
+from services.recommender.core.ladder import rung_of
+from services.recommender.core.person import Person
+from services.recommender.core.query import Query, Rules
+from services.recommender.core.rerank import reranked
+from services.recommender.core.shelf import Shelf
+from shared.contracts.events import Candidate
+from shared.contracts.events.decisions import Rung
+from shared.learning.arrays import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A list and how it came about.
+
+    Attributes
+    ----------
+    shown : list of Candidate
+        Best first; `sources` of each add up to its `score`.
+    withheld : mapping
+        Reason to how many items would have been good enough for the list but for it.
+    considered : int
+        Candidates that were filtered and reranked.
+    factors : mapping
+        Source to what its scores were multiplied with; with the history and the release they
+        are all that is needed to explain the list.
+    personalised : bool
+        Whether the shopper's own history had a say.
+    reason : str or None
+        Why the list is empty or short, in words.
+    """
+
+    shown: list[Candidate]
+    withheld: Mapping[str, int]
+    considered: int
+    factors: Mapping[str, float]
+    personalised: bool
+    rung: Rung
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What is left after the filters, best first."""
+
+    numbers: Ints
+    scores: Floats
+    withheld: Mapping[str, int]
+
+
+def answer(
+    shelf: Shelf, query: Query, person: Person, rules: Rules, *, now_s: float, rng: Generator
+) -> Answer:
+    """Return the list for one request; about 0.3 ms for 20,000 items and 50 events."""
+    history = candidates.history_of(person, query.anchors, shelf, rules, now_s)
+    models = candidates.personal(shelf, history)
+    others = _others(shelf, query, person, rules, history_known=len(history) > 0, now_s=now_s)
+    total = blend(shelf, [*models, *others])
+    if query.scenario == "again":
+        total = _only(total, shelf.numbers_of(person.bought))
+    if query.filtered:
+        total[~filters.narrowed(shelf, query)] = -np.inf
+    pool = _pool(shelf, total, filters.withheld(shelf, query, person, rules), query, rules)
+    chosen = _ranked(shelf, pool, query, rules)
+    cold = _cold(shelf, total, chosen, query)
+    sources = [*models, *others, *candidates.everybody(shelf)]
+    shown = _shown(shelf, chosen, cold, sources, rules.explore, rng)
+    return Answer(
+        shown=shown,
+        withheld=pool.withheld,
+        considered=len(pool.numbers),
+        factors={source.name: source.factor for source in sources},
+        personalised=bool(person.events or person.bought) and bool(models or others),
+        rung=rung_of(shelf.rung, modelled=bool(models), popular=shelf.popular),
+        reason=_reason(shelf, query, person, len(shown)),
+    )
+
+
+def _others(
+    shelf: Shelf, query: Query, person: Person, rules: Rules, *, history_known: bool, now_s: float
+) -> list[Source]:
+    found = [
+        candidates.repeat(shelf, person.bought, rules, now_s) if person.bought else None,
+        None if history_known else candidates.same_category(shelf, query),
+    ]
+    return [source for source in found if source is not None]
+
+
+def _only(total: Floats, numbers: Ints) -> Floats:
+    kept = np.full_like(total, -np.inf)
+    kept[numbers] = total[numbers]
+    return kept
+
+
+def _pool(
+    shelf: Shelf, total: Floats, withheld: Mapping[str, Ints], query: Query, rules: Rules
+) -> _Pool:
+    """Take the best, without what must not be shown; `total` loses what was withheld."""
+    before = {reason: total[numbers] for reason, numbers in withheld.items()}
+    for numbers in withheld.values():
+        total[numbers] = -np.inf
+    numbers = best(total, rules.pool)
+    may = shelf.open(numbers)
+    closed = total[numbers[~may]]
+    if np.count_nonzero(may) < min(2 * query.k, len(numbers)):
+        # So much of the top is out of stock that only a look at everything will do.
+        everything = np.arange(len(shelf))
+        total[everything[~shelf.open(everything)]] = -np.inf
+        numbers = best(total, rules.pool)
+    else:
+        numbers = numbers[may]
+    scores = total[numbers]
+    bar = scores[query.k - 1] if len(scores) >= query.k else -np.inf
+    counts = {reason: int(np.count_nonzero(s >= bar)) for reason, s in before.items()}
+    counts["unavailable"] = int(np.count_nonzero(closed >= bar))
+    return _Pool(numbers, scores, {reason: count for reason, count in counts.items() if count})
+
+
+def _ranked(shelf: Shelf, pool: _Pool, query: Query, rules: Rules) -> list[int]:
+    """Return the chosen numbers; caps and diversity are for lists that mean to show a choice."""
+    if query.scenario == "again" or len(pool.numbers) == 0:
+        return [int(number) for number in pool.numbers[: query.k]]
+    cap = query.k if query.category else max(math.ceil(query.k * rules.category_share), 1)
+    peak = max(float(pool.scores[0]), 1e-12)
+    places = reranked(
+        pool.scores / peak,
+        shelf.path[pool.numbers],
+        query.k,
+        cap=cap,
+        diversity=rules.diversity,
+        vectors=_vectors(shelf, pool.numbers) if rules.diversity else None,
+    )
+    return [int(pool.numbers[place]) for place in places]
+
+
+def _vectors(shelf: Shelf, numbers: Ints) -> Floats | None:
+    if shelf.vectors is None:
+        return None
+    known = numbers < len(shelf.vectors)
+    vectors = shelf.vectors[np.where(known, numbers, 0)]
+    vectors[~known] = 0
+    return vectors
+
+
+def _cold(shelf: Shelf, total: Floats, chosen: list[int], query: Query) -> list[int]:
+    """Return what may be tried out on the last place: new, allowed, and not shown above it."""
+    if query.scenario == "again" or len(chosen) < 2 or len(shelf.cold) == 0:
+        return []
+    cold = shelf.cold[(total[shelf.cold] > -np.inf) & shelf.open(shelf.cold)]
+    above = set(chosen[:-1])
+    return [number for number in cold.tolist() if number not in above]
+
+
+def _shown(
+    shelf: Shelf,
+    chosen: list[int],
+    cold: list[int],
+    sources: list[Source],
+    share: float,
+    rng: Generator,
+) -> list[Candidate]:
+    if not chosen:
+        return []
+    last = explore.last_place(chosen[-1], cold, share, rng)
+    numbers = np.array([*chosen[:-1], last.number])
+    parts = [(source.name, source.at(numbers).tolist()) for source in sources]
+    propensities = [1.0] * (len(numbers) - 1) + [last.propensity]
+    shown = []
+    for place, number in enumerate(numbers.tolist()):
+        told = {name: values[place] for name, values in parts if values[place]}
+        item = shelf.ids[number]
+        shown.append(Candidate(item, place, math.fsum(told.values()), propensities[place], told))
+    return shown
+
+
+def _reason(shelf: Shelf, query: Query, person: Person, shown: int) -> str | None:
+    if shown >= query.k:
+        return None
+    if not shelf.catalog.known.any():
+        return "the catalogue is empty"
+    if query.scenario == "again" and not person.bought:
+        return "nothing was bought yet" if person.personalised else "purchases are not used"
+    return f"only {shown} items pass the filters" if shown else "no item passes the filters"
