@@ -1,0 +1,55 @@
+"""Settings from the environment."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, SecretStr
+
+from shared.runtime.settings import MASK, Settings, WrongSettings, read
+
+
+class Own(Settings):
+    """A service's settings."""
+
+    page_size: int = Field(10, ge=1, description="items a page")
+    mail_password: SecretStr = SecretStr("hunter2")
+
+
+def test_the_environment_wins_over_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment could not be configured."""
+    monkeypatch.setenv("SHOPLOOP_PAGE_SIZE", "7")
+    monkeypatch.setenv("SHOPLOOP_HOME", "/data")
+    settings = read(Own)
+    assert settings.page_size == 7
+    assert settings.keys_file == Path("/data/keys.json")
+    assert read(Own, page_size=3).page_size == 3
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator would restart once for each mistake."""
+    wrong = {"PAGE_SIZE": "0", "PORT": "http", "KAFKA": "broker", "REDIS": "http://:pw@x"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"SHOPLOOP_{name}", value)
+    with pytest.raises(WrongSettings) as refused:
+        read(Own)
+    text = str(refused.value)
+    assert "SHOPLOOP_PAGE_SIZE='0': Input should be greater than or equal to 1" in text
+    assert "(items a page)" in text
+    assert all(f"SHOPLOOP_{name}=" in text for name in wrong)
+    assert "pw" not in text
+
+
+@pytest.mark.parametrize("kafka", ["", "host", ":9092", "a:1,b", "host:port"])
+def test_a_broker_address_has_host_and_port(kafka: str) -> None:
+    """A typing error would show only as a broker that never answers."""
+    with pytest.raises(WrongSettings, match="KAFKA"):
+        read(Own, kafka=kafka)
+
+
+def test_what_is_logged_holds_no_secret() -> None:
+    """Passwords would be in every log."""
+    described = read(Own, redis="rediss://user:p@ss@redis:6379/1").described()
+    assert described["redis"] == f"rediss://{MASK}@redis:6379/1"
+    assert described["mail_password"] == MASK
+    assert described["page_size"] == 10
+    assert "hunter2" not in str(described)
