@@ -45,21 +45,16 @@ def history_of(
             rows.append(row)
             weights.append(WEIGHT.get(member[0], 0.0))
             times.append(time_s)
-    rows.reverse()
-    numbers = shelf.numbers[np.array(rows, dtype=np.int64)]
-    when = np.array(times[::-1], dtype=np.float64)
-    strength = np.array(weights[::-1]) * np.exp2(-np.maximum(now_s - when, 0) / rules.half_life_s)
     looked_at = shelf.numbers_of(anchors)
-    numbers = np.concatenate([numbers, looked_at])
+    at = max(now_s, times[0]) if times else now_s
+    numbers = np.concatenate([shelf.numbers[np.array(rows[::-1], dtype=np.int64)], looked_at])
+    strength = np.array(weights[::-1] + [ANCHOR_WEIGHT] * len(looked_at))
+    when = np.array(times[::-1] + [at] * len(looked_at))
     known = numbers < shelf.n_model
-    newest = max(now_s, times[0]) if times else now_s
-    return History(
-        numbers[known].astype(np.int32),
-        np.concatenate([strength, np.full(len(looked_at), ANCHOR_WEIGHT)])[known].astype(
-            np.float32
-        ),
-        np.concatenate([when, np.full(len(looked_at), newest)])[known],
-    )
+    numbers, strength, when = numbers[known], strength[known], when[known]
+    # Against the newest event, as in training: who comes back after a year is not a stranger.
+    strength *= np.exp2((when - when.max(initial=0)) / rules.half_life_s)
+    return History(numbers.astype(np.int32), strength.astype(np.float32), when)
 
 
 def personal(shelf: Shelf, history: History) -> list[Source]:
@@ -84,18 +79,30 @@ def repeat(
 ) -> Source | None:
     """Return how often and how lately each item was bought, the best scaled to 1.
 
-    Personal frequency with a half-life; None for a shopper without purchases.
+    The release's model knows besides when an item is due again; without one, and for items that
+    it does not know, it is the frequency with a half-life alone. None without purchases.
     """
-    scores = np.zeros(len(shelf), dtype=np.float32)
-    for item, times in bought.items():
-        number = shelf.number(item)
-        if number is not None:
-            age_s = np.maximum(now_s - np.array(times), 0)
-            scores[number] = np.exp2(-age_s / rules.repeat_half_life_s).sum()
-    peak = float(scores.max(initial=0))
-    if peak == 0:
+    lines = [
+        (number, time_s)
+        for item, times in bought.items()
+        if (number := shelf.number(item)) is not None
+        for time_s in times
+    ]
+    if not lines:
         return None
-    return Source("repeat", scores, shelf.weights.get("repeat", 0.0) / peak)
+    numbers, times = np.array(lines).T
+    age_s = np.maximum(now_s - times, 0)
+    frequency = np.exp2(-age_s / rules.repeat_half_life_s)
+    scores = np.bincount(numbers.astype(np.int64), weights=frequency, minlength=len(shelf))
+    if shelf.again is not None:
+        known = numbers < shelf.n_model
+        purchases = History.of([(int(n), 1.0, t) for n, t in np.array(lines)[known]])
+        scores[: shelf.n_model] = shelf.again.scores(purchases, now_s=now_s)
+    peak = float(scores.max(initial=0))
+    if peak <= 0:
+        return None
+    weight = shelf.weights.get("repeat", 0.0)
+    return Source("repeat", scores.astype(np.float32), weight / peak)
 
 
 def same_category(shelf: Shelf, query: Query) -> Source | None:

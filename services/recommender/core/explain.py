@@ -61,6 +61,7 @@ def parts_of(
     Parameters
     ----------
     item : str
+        One of the list.
     told : mapping
         Source to its part of the score, as it was given in the answer.
     shelf : Shelf or None

@@ -27,6 +27,7 @@ def last_place(greedy: int, cold: Sequence[int], share: float, rng: Generator) -
     cold : sequence of distinct numbers
         Without what stands higher in the list; may hold `greedy`.
     rng : Generator
+        Where chance comes from.
     """
     if not cold or share <= 0:
         return Place(greedy, 1.0)

@@ -15,6 +15,7 @@ from shared.learning.arrays import Bools, Floats, Ints
 from shared.learning.models.bundle import Bundle
 from shared.learning.models.ials import Ials
 from shared.learning.models.popularity import Popularity
+from shared.learning.models.repeat import RepeatPurchase
 
 FRESH_HALF_LIFE_S = 7 * 86_400.0
 COLD_POOL = 200
@@ -37,6 +38,8 @@ class Shelf:
         Numbers below this are known to the release's models.
     models : mapping
         Source to a model that reads the live history.
+    again : RepeatPurchase or None
+        What the release knows of when things are bought again.
     static : mapping
         Source to (n,) scores in [0, 1] that are the same for everybody.
     weights : mapping
@@ -62,6 +65,7 @@ class Shelf:
     numbers: Ints
     n_model: int
     models: Mapping[str, Any]
+    again: RepeatPurchase | None
     static: Mapping[str, Floats]
     weights: Mapping[str, float]
     base: Floats
@@ -132,7 +136,7 @@ class Stock:
     def shelf(self, catalog: Catalog, activity: Activity, rules: Rules, now_s: float) -> Shelf:
         """Return the shelf as things are now; about 2 ms for 20,000 items."""
         rows, numbers = self._numbering(len(catalog))
-        models, fixed = self._models()
+        models, fixed, again = self._models()
         static = _static(catalog, activity, rows, now_s, fixed)
         learnt = self.bundle.meta.get("weights", {}) if self.bundle else {}
         weights = {**rules.weights, **learnt}
@@ -149,6 +153,7 @@ class Stock:
             numbers=numbers,
             n_model=len(self.rows),
             models=models,
+            again=again,
             static=static,
             weights=weights,
             base=np.asarray(base),
@@ -167,11 +172,19 @@ class Stock:
         numbers[rows] = np.arange(n_rows)
         return rows, numbers
 
-    def _models(self) -> tuple[dict[str, Any], dict[str, Floats]]:
-        """Return the models that read a history, and the scores of those that do not."""
-        models = self.bundle.models if self.bundle else {}
-        fixed = {n: m.item_scores for n, m in models.items() if isinstance(m, Popularity)}
-        return {n: m for n, m in models.items() if n not in fixed}, fixed
+    def _models(self) -> tuple[dict[str, Any], dict[str, Floats], RepeatPurchase | None]:
+        """Return the models that read a history, the scores that do not, and that of purchases."""
+        models: dict[str, Any] = {}
+        fixed: dict[str, Floats] = {}
+        again: RepeatPurchase | None = None
+        for name, model in self.bundle.models.items() if self.bundle else ():
+            if isinstance(model, Popularity):
+                fixed[name] = model.item_scores
+            elif isinstance(model, RepeatPurchase):
+                again = model
+            else:
+                models[name] = model
+        return models, fixed, again
 
 
 def _static(

@@ -61,9 +61,7 @@ def bundle(
     bounds = np.r_[0, np.cumsum(np.bincount(rows, minlength=len(ids)))].astype(np.int64)
     slim = Csr(bounds, columns.astype(np.int32), dense[rows, columns], len(ids))
     popular = Popularity(np.array(list(popularity), dtype=np.float32))
-    return Bundle(
-        {"items": ids}, {"slim": LocalSlim(slim, 0.8, 50), "popular": popular}, meta
-    )
+    return Bundle({"items": ids}, {"slim": LocalSlim(slim, 0.8, 50), "popular": popular}, meta)
 
 
 @dataclass
@@ -177,11 +175,18 @@ async def opened(folder: Path, **given: Any) -> AsyncIterator[Shop]:
         try:
             yield Shop(client, broker, outside, ports, clock, releases, server, http)
         finally:
-            for task in tasks:
-                task.cancel()
             stop.set()
             await asyncio.gather(*running)
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancelled(tasks)
+
+
+async def _cancelled(tasks: list[asyncio.Future[None]]) -> None:
+    """End the tasks; fakeredis swallows a cancellation that comes in the middle of a pipeline."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.05)
 
 
 @pytest.fixture
