@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from structlog.contextvars import bound_contextvars
 
-from shared.contracts.envelope import decode
+from shared.contracts.envelope import decode, header
 from shared.contracts.errors import Invalid, Retryable
 from shared.contracts.topics import NO_KEY, Topic
 from shared.runtime import metrics, trace
@@ -82,8 +82,14 @@ class Delivery:
         Blocks until they had their effect or were put aside, however long what they need is away.
         Anything but `Invalid` and `Retryable` from the handler goes through.
         """
-        topic, handler = self._effects.handlers[records[0].topic]
-        if self._alone:
+        origin = records[0].topic
+        if origin not in self._effects.handlers:
+            # Re-driven: neighbours may come from other topics, and this group may not read them.
+            origin = (header(records[0].headers, "dlq-topic") or b"").decode("utf-8", "replace")
+            if origin not in self._effects.handlers:
+                return 1
+        topic, handler = self._effects.handlers[origin]
+        if self._alone or origin != records[0].topic:
             records = records[:1]
         received, wrong = _decoded(records, topic)
         if not received:

@@ -212,6 +212,6 @@ class WorkLoop:
             ).set(lane.stopped is not None)
             if lane.oldest_ms is not None:
                 age = max(0.0, now - lane.oldest_ms / 1000)
-                oldest[partition.topic] = max(oldest[partition.topic], age)
+                oldest[partition.topic] = max(oldest.get(partition.topic, 0.0), age)
         for topic, age in oldest.items():
             metrics.CONSUMER_LAG_SECONDS.labels(self._group, topic).set(age)

@@ -206,7 +206,7 @@ class _Runner:
     async def _ensure_topics(self, topics: list[Topic[Any]]) -> None:
         production = self._settings.production
         wanted = [admin.wanted(t, production=production) for t in topics]
-        wanted.append(admin.wanted_dead_letters(self._service.name, production=production))
+        wanted += admin.wanted_of(self._service.name, production=production)
 
         async def ensure() -> None:
             made = await _in_daemon(lambda: admin.ensure_topics(self._settings.kafka, wanted))

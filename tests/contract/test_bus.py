@@ -18,6 +18,7 @@ from shared.runtime.bus.kafka import KafkaBus
 from shared.runtime.bus.memory import MemoryBroker, MemoryBus
 from shared.runtime.bus.partition import partition_of
 from shared.runtime.bus.port import Bus, Record, TopicPartition, Work
+from shared.runtime.bus.records import redrives
 from shared.runtime.clock import SystemClock
 
 PATIENCE_S = 30.0
@@ -85,7 +86,7 @@ async def room(request: pytest.FixtureRequest) -> AsyncIterator[Room]:
 
         address = request.getfixturevalue("kafka_address")
         topics = [admin.wanted(t, production=False) for t in (topic, other)]
-        topics.append(admin.wanted_dead_letters(service.name, production=False))
+        topics += admin.wanted_of(service.name, production=False)
         await asyncio.to_thread(admin.ensure_topics, address, topics)
     room = Room(topic, other, service, memory if request.param == "memory" else kafka)
     yield room
@@ -217,7 +218,7 @@ async def test_a_dead_letter_keeps_the_original_bytes(
     await bus.dead_letter(record, reason="no JSON at 0 ✗", attempt=3)
     letters = new_topic(partitions=1)
     letters = Topic(**{**_fields(letters), "name": f"{room.service.name}-dlq"})
-    operator = Service("operator", "", processes=(), reads=(letters,))
+    operator = Service(room.service.name, "", processes=(), reads=(letters,))
     reader = Member()
     await reader.join(room.bus(operator), [letters], f"operator-{uuid4().hex}")
     await until(lambda: len(reader.records) >= 1, reader.poll)
@@ -313,17 +314,17 @@ async def test_two_members_share_the_partitions_and_the_last_inherits_all(room: 
     group, all_three = room.service.name, {TopicPartition(room.topic.name, p) for p in range(3)}
     one, two = Member(), Member()
     first = await one.join(room.bus(), [room.topic], group)
-    await until(lambda: first.assignment() == all_three, one.poll)
+    await until(lambda: first.assignment() >= all_three, one.poll)
     joining = asyncio.create_task(two.join(room.bus(), [room.topic], group))
     await until(joining.done, one.poll)
     second = joining.result()
     await until(lambda: bool(first.assignment()) and bool(second.assignment()), one.poll)
-    assert first.assignment() | second.assignment() == all_three
+    assert first.assignment() | second.assignment() >= all_three
     assert not first.assignment() & second.assignment()
-    assert ("revoked", sorted(all_three)) in one.events
+    assert any(kind == "revoked" and all_three <= set(those) for kind, those in one.events)
     assert one.events[-1] == ("assigned", sorted(first.assignment()))
     await second.close()
-    await until(lambda: first.assignment() == all_three, one.poll)
+    await until(lambda: first.assignment() >= all_three, one.poll)
     await first.close()
 
 
@@ -346,6 +347,18 @@ async def test_a_commit_while_being_revoked_counts(room: Room) -> None:
     assert sorted(one.what() + two.what()) == ["4", "5"]
     await first.close()
     await joining.result().close()
+
+
+async def test_what_is_redriven_to_a_service_comes_to_its_group(room: Room) -> None:
+    """A repaired dead letter would otherwise come to every reader of the topic, or to none."""
+    letters = Topic(**{**_fields(room.other), "name": redrives(room.service.name)})
+    operator = Service("operator", "", processes=(), writes=(letters,))
+    await room.bus(operator).publish(letters, said(letters, "ann", "again"))
+    member = Member()
+    work = await member.join(room.bus(), [room.topic], room.service.name)
+    await until(lambda: len(member.records) >= 1, member.poll)
+    await work.close()
+    assert [(r.topic, r.offset) for r in member.records] == [(letters.name, 0)]
 
 
 async def test_a_view_reads_all_from_the_start_and_says_when_it_has(room: Room) -> None:

@@ -1,4 +1,4 @@
-"""What operators do with topics and groups: create, check, measure the lag, replay.
+"""Topics as they are declared: create what is missing, tell what differs.
 
 Synchronous, over kafka-python's admin client; each call opens and closes its own connection.
 """
@@ -9,12 +9,19 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+)
 
 from shared.contracts.errors import Invalid, Retryable
 from shared.contracts.topics import DEAD_LETTER_KEEP, TOPICS, Topic, dead_letters
+from shared.runtime.bus.records import redrives
 
 REQUEST_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_MS = 10_000
 
 
 class Wanted(NamedTuple):
@@ -48,23 +55,25 @@ def wanted(topic: Topic[Any], *, production: bool) -> Wanted:
     )
 
 
-def wanted_dead_letters(service: str, *, production: bool) -> Wanted:
-    """Return what the service's dead-letter topic is like; one partition keeps it in order."""
+def wanted_of(service: str, *, production: bool) -> list[Wanted]:
+    """Return the service's own topics: its dead letters, and those re-driven to it.
+
+    One partition each: they are few, and stay in the order in which they failed.
+    """
     config = {
         "cleanup.policy": "delete",
         "retention.ms": str(int(DEAD_LETTER_KEEP.total_seconds() * 1000)),
     }
     if production:
         config |= {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
-    return Wanted(dead_letters(service), 1, 3 if production else 1, config)
+    names = (dead_letters(service), redrives(service))
+    return [Wanted(name, 1, 3 if production else 1, config) for name in names]
 
 
 def wanted_by(services: Iterable[str], *, production: bool) -> list[Wanted]:
-    """Return every declared topic, and the dead letters of `services`."""
-    return [
-        *(wanted(t, production=production) for t in TOPICS.values()),
-        *(wanted_dead_letters(s, production=production) for s in services),
-    ]
+    """Return every declared topic, and those of each of the `services`."""
+    own = [w for s in services for w in wanted_of(s, production=production)]
+    return [*(wanted(t, production=production) for t in TOPICS.values()), *own]
 
 
 @contextmanager
@@ -73,10 +82,13 @@ def admin(bootstrap: str, **connection: Any) -> Iterator[KafkaAdminClient]:
     client = None
     try:
         client = KafkaAdminClient(
-            bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS, **connection
+            bootstrap_servers=bootstrap,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
+            **connection,
         )
         yield client
-    except KafkaConnectionError as error:
+    except (KafkaConnectionError, KafkaTimeoutError) as error:
         raise Retryable(f"no Kafka broker answers at {bootstrap}") from error
     except KafkaError as error:
         if error.retriable:
@@ -166,7 +178,7 @@ def _drifts(topic: Wanted, partitions: Sequence[Any], config: Mapping[str, Any])
             yield Drift(
                 topic.name,
                 f"{key} is {actual}, declared is {value}",
-                f"run kafka-configs --alter --topic {topic.name} --add-config {key}={value}",
+                f"run Kafka's kafka-configs --alter --topic {topic.name} --add-config {key}={value}",
             )
 
 

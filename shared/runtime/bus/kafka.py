@@ -21,7 +21,7 @@ from shared.contracts.service import Service
 from shared.contracts.topics import Topic, dead_letters
 from shared.runtime.bus.port import Position, Rebalance, Record, TopicPartition
 from shared.runtime.bus.producer import Producer
-from shared.runtime.bus.records import Origin, Outgoing, dead_letter, outgoing
+from shared.runtime.bus.records import Origin, Outgoing, dead_letter, outgoing, redrives
 from shared.runtime.bus.settings import KafkaSettings
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import log
@@ -89,7 +89,8 @@ class KafkaBus:
             self._service.may_read(topic)
         consumer = self._consumer(group)
         work = KafkaWork(consumer, rebalance, self._settings.commit_timeout_s)
-        consumer.subscribe([t.name for t in topics], listener=work.listener)
+        names = [*(t.name for t in topics), redrives(self._service.name)]
+        consumer.subscribe(names, listener=work.listener)
         await self._start(consumer)
         return work
 

@@ -11,11 +11,12 @@ from shared.contracts.service import Service
 from shared.contracts.topics import NO_KEY, TOPICS, Topic, dead_letters
 from shared.runtime.bus.partition import partition_of
 from shared.runtime.bus.port import Position, Rebalance, Record, TopicPartition
-from shared.runtime.bus.records import Origin, Outgoing, dead_letter, outgoing
+from shared.runtime.bus.records import Origin, Outgoing, dead_letter, outgoing, redrives
 from shared.runtime.clock import Clock
 
 E = TypeVar("E")
-DEAD_LETTER_PARTITIONS = 1
+OWN_PARTITIONS = 1
+"""Of a service's own topics."""
 
 
 class MemoryBroker:
@@ -52,7 +53,7 @@ class MemoryBroker:
     def partitions(self, topic: str) -> list[TopicPartition]:
         """Return the topic's partitions, as many as it declares for one machine."""
         known = self._declared.get(topic) or TOPICS.get(topic)
-        count = known.partitions.local if known else DEAD_LETTER_PARTITIONS
+        count = known.partitions.local if known else OWN_PARTITIONS
         return [TopicPartition(topic, p) for p in range(count)]
 
     def declare(self, topic: Topic[Any]) -> None:
@@ -166,7 +167,8 @@ class MemoryBus:
         """See `Bus.work`."""
         self._grant_read(topics)
         self._broker.answer()
-        work = MemoryWork(self._broker, frozenset(t.name for t in topics), group, rebalance)
+        names = frozenset((*(t.name for t in topics), redrives(self._service.name)))
+        work = MemoryWork(self._broker, names, group, rebalance)
         await self._broker.rebalance(group, joins=work)
         return work
 

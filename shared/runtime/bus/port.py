@@ -165,9 +165,11 @@ class Bus(Protocol):
         ...
 
     async def work(self, topics: Sequence[Topic[Any]], *, group: str, rebalance: Rebalance) -> Work:
-        """Join `group`; a group without committed offsets begins at the start.
+        """Join `group` for `topics` and for what is re-driven to this service.
 
-        Raises `Retryable` when the broker is away or a topic does not exist (yet).
+        A group without committed offsets begins at the start. Re-driven records lie in a topic of
+        their own (`records.redrives`) and name the original one in the header ``dlq-topic``. Raises
+        `Retryable` when the broker is away or a topic does not exist (yet).
         """
         ...
 

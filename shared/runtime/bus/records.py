@@ -22,6 +22,15 @@ DEAD_LETTER_HEADERS = (
 MAX_REASON_BYTES = 2_000
 
 
+def redrives(service: str) -> str:
+    """Return the name of the topic through which dead letters come back to the service.
+
+    A topic of its own, because the other readers of the original topic had no trouble: to them the
+    record would be a new one at a new offset.
+    """
+    return f"{service}-redrive"
+
+
 class Outgoing(NamedTuple):
     """Key, value and headers of a record that is not yet in a topic."""
 

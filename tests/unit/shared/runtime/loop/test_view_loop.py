@@ -139,7 +139,6 @@ async def test_what_is_away_is_waited_for() -> None:
 
 async def test_a_stop_ends_a_handler_that_waits() -> None:
     """A process could not stop while Redis is away."""
-
     entered = asyncio.Event()
 
     async def handler(batch: Sequence[Received[Product]]) -> None:
@@ -155,7 +154,6 @@ async def test_a_stop_ends_a_handler_that_waits() -> None:
 
 async def test_a_handler_that_hangs_is_abandoned() -> None:
     """A hung handler would keep the process from ever stopping."""
-
     entered = asyncio.Event()
 
     async def handler(batch: Sequence[Received[Product]]) -> None:

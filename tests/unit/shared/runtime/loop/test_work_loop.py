@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.contracts.envelope import Envelope, header, utc
+from shared.contracts.envelope import Envelope, encode, header, utc
 from shared.contracts.errors import Invalid, Retryable
 from shared.contracts.events import Behaviour, Product
 from shared.contracts.service import Process, Service
@@ -214,7 +215,7 @@ async def test_what_is_away_is_waited_for_and_nothing_beyond_is_committed() -> N
         await scene.until(lambda: scene.committed(ANN) == 1)
     assert scene.seen == ["x"]
     assert scene.letters() == []
-    assert [b - a for a, b in zip(waits, waits[1:], strict=False)] == [1.0, 2.0, 4.0, 8.0, 8.0]
+    assert [b - a for a, b in pairwise(waits)] == [1.0, 2.0, 4.0, 8.0, 8.0]
 
 
 def test_the_back_off_waits_as_long_as_it_is_told_to() -> None:
@@ -333,6 +334,29 @@ async def test_a_tombstone_arrives_without_an_envelope() -> None:
     assert (got[0].envelope, got[0].key) == (None, "p1")
 
 
+async def test_a_redriven_letter_has_its_effect_here_and_a_strangers_is_left() -> None:
+    """An operator's repair would be lost, or would stop the partition of those sent back."""
+    scene = Scene()
+    scene.poison(ANN, b"poison")
+    async with scene.running():
+        await scene.until(lambda: len(scene.letters()) == 1)
+        [letter] = scene.broker.records("svc-dlq")
+        repaired = encode(event(ANN, "repaired"))
+        again = (("dlq-topic", b"orders"), ("dlq-offset", b"5"))
+        scene.broker.append("svc-redrive", Outgoing(b"o1", b"an order", again), 0.0)
+        scene.broker.append(
+            "svc-redrive", Outgoing(letter.key, b"still poison", letter.headers), 0.0
+        )
+        scene.broker.append("svc-redrive", Outgoing(letter.key, repaired, letter.headers), 0.0)
+        await scene.until(lambda: scene.seen == ["repaired"])
+        await scene.until(lambda: len(scene.letters()) == 2)
+    second = scene.broker.records("svc-dlq")[1]
+    assert second.value == b"still poison"
+    assert header(second.headers, "dlq-topic") == b"behaviour"
+    assert header(second.headers, "dlq-offset") == b"0"
+    assert scene.broker.committed["svc", TopicPartition("svc-redrive", 0)] == 3
+
+
 async def test_a_stop_lets_the_handler_finish_and_commits() -> None:
     """Each deployment would otherwise repeat, or cut short, what is under way."""
     entered, leave = asyncio.Event(), asyncio.Event()
@@ -355,7 +379,6 @@ async def test_a_stop_lets_the_handler_finish_and_commits() -> None:
 
 async def test_a_handler_that_does_not_end_is_abandoned_uncommitted() -> None:
     """A hung handler would keep the process from ever stopping, or lose what it held."""
-
     entered = asyncio.Event()
 
     async def handler(batch: Sequence[Received[Behaviour]]) -> None:
