@@ -1,0 +1,1 @@
+"""Seeded faults under load, and a count of what was lost or took effect twice."""

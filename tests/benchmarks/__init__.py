@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one JSON line; ratios are measured within one run."""
