@@ -40,7 +40,8 @@ class Stack:
         Names, or declarations, of the services to run. With none, only Kafka and Redis run.
     random_ports
         Take free ports, not the usual ones: Kafka 9092, Redis 6379, services as in their manifests,
-        each to be overridden by SHOPLOOP_KAFKA_PORT, SHOPLOOP_REDIS_PORT, SHOPLOOP_<SERVICE>_PORT.
+        each to be overridden by SHOPLOOP_KAFKA_PORT, SHOPLOOP_REDIS_PORT, SHOPLOOP_<SERVICE>_PORT,
+        where 0 takes a free one.
     kafka, redis
         Address of one that runs already (`host:port`, `redis://…`); none is started then. Once the
         stack runs, these are the addresses in use.
@@ -199,8 +200,9 @@ class Stack:
             return
         for name, usual_port in usual.items():
             setting = _port_setting(name.partition("/")[0])
-            self._ports[name] = int(self.environ.get(setting, usual_port))
-            ports.require_free(self._ports[name], name, setting=f"set {setting}")
+            port = int(self.environ.get(setting, usual_port)) or ports.random_ports(1)[0]
+            ports.require_free(port, name, setting=f"set {setting}")
+            self._ports[name] = port
 
     def _start_infrastructure(self) -> None:
         programs = []
