@@ -185,7 +185,7 @@ class Stack:
         for service in self._declared:
             for process in service.processes[::-1]:
                 if port := self._ports.get(f"{service.name}/{process.name}"):
-                    addresses[_port_setting(service.name)] = str(port)
+                    addresses[port_setting(service.name)] = str(port)
         return {**self.environ, **addresses, "PYTHONUNBUFFERED": "1"}
 
     def _choose_ports(self) -> None:
@@ -199,7 +199,7 @@ class Stack:
             self._ports = dict(zip(usual, ports.random_ports(len(usual)), strict=True))
             return
         for name, usual_port in usual.items():
-            setting = _port_setting(name.partition("/")[0])
+            setting = port_setting(name.partition("/")[0])
             port = int(self.environ.get(setting, usual_port)) or ports.random_ports(1)[0]
             ports.require_free(port, name, setting=f"set {setting}")
             self._ports[name] = port
@@ -280,5 +280,6 @@ class Stack:
         )
 
 
-def _port_setting(name: str) -> str:
+def port_setting(name: str) -> str:
+    """Give the name of the environment variable that overrides a usual port."""
     return f"SHOPLOOP_{name.upper().replace('-', '_')}_PORT"
