@@ -23,7 +23,7 @@ from shared.runtime.kv import KeyValue
 
 KEEP: Mapping[str, int] = {HISTORY.name: 200, MARKS.name: 400, BOUGHT.name: 400}
 """Newest members of each sorted set that stay."""
-READ_EVENTS = 100
+READ_EVENTS = 60
 READ_MARKS = 400
 READ_BOUGHT = 400
 _YES = b"1"

@@ -19,6 +19,8 @@ from shared.contracts.events import Candidate
 from shared.contracts.events.decisions import Rung
 from shared.learning.arrays import Floats, Ints
 
+_COMPARED = 4
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -132,14 +134,19 @@ def _ranked(shelf: Shelf, pool: _Pool, query: Query, rules: Rules) -> list[int]:
     if query.scenario == "again" or len(pool.numbers) == 0:
         return [int(number) for number in pool.numbers[: query.k]]
     cap = query.k if query.category else max(math.ceil(query.k * rules.category_share), 1)
-    peak = max(float(pool.scores[0]), 1e-12)
+    paths = shelf.path[pool.numbers]
+    # Diversity looks at the best few; the caps may have to look further.
+    near = pool.numbers[: _COMPARED * query.k]
+    counts = np.bincount(paths[: len(near)])
+    if counts[0] + np.minimum(counts[1:], cap).sum() < query.k:
+        near = pool.numbers
     places = reranked(
-        pool.scores / peak,
-        shelf.path[pool.numbers],
+        pool.scores[: len(near)] / max(float(pool.scores[0]), 1e-12),
+        paths[: len(near)],
         query.k,
         cap=cap,
         diversity=rules.diversity,
-        vectors=_vectors(shelf, pool.numbers) if rules.diversity else None,
+        vectors=_vectors(shelf, near) if rules.diversity else None,
     )
     return [int(pool.numbers[place]) for place in places]
 
@@ -148,9 +155,9 @@ def _vectors(shelf: Shelf, numbers: Ints) -> Floats | None:
     if shelf.vectors is None:
         return None
     known = numbers < len(shelf.vectors)
-    vectors = shelf.vectors[np.where(known, numbers, 0)]
-    vectors[~known] = 0
-    return vectors
+    if known.all():
+        return shelf.vectors[numbers]
+    return np.where(known[:, None], shelf.vectors[np.where(known, numbers, 0)], np.float32(0))
 
 
 def _cold(shelf: Shelf, total: Floats, chosen: list[int], query: Query) -> list[int]:

@@ -1,7 +1,7 @@
 """Where candidates come from: every source scores items, and keeps its own score."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from shared.learning.features.history import History
 
 ANCHOR_WEIGHT = 5.0
 """What is being looked at counts like a purchase."""
-MAX_EVENTS = 100
+MAX_EVENTS = 60
 """Newest events of a live history that models read."""
 
 
@@ -29,45 +29,63 @@ class Source(NamedTuple):
 
     def at(self, numbers: Ints) -> Floats:
         """Return this source's part of the blended score of `numbers`."""
+        if numbers.max(initial=0) < len(self.scores):
+            return self.scores[numbers] * self.factor
         known = numbers < len(self.scores)
         return np.where(known, self.scores[np.where(known, numbers, 0)], 0) * self.factor
 
 
+class Read(History):
+    """A history with one event an item, made once for all models."""
+
+    def distinct(self) -> Self:
+        """Return itself."""
+        return self
+
+    def newest(self, n: int) -> Self:
+        """Return the newest `n` events."""
+        return self if len(self) <= n else super().newest(n)
+
+    @classmethod
+    def once(cls, history: History) -> Self:
+        """Return one event an item of `history`, as `History.distinct` does."""
+        distinct = history.distinct()
+        return cls(distinct.items, distinct.weights, distinct.times_s)
+
+
 def history_of(
     person: Person, anchors: Sequence[str], shelf: Shelf, rules: Rules, now_s: float
-) -> History:
+) -> Read:
     """Return what the release's models read: known events, and the anchors as the newest."""
-    find = shelf.catalog.find
-    rows, weights, times = [], [], []
-    for member, time_s in person.events[:MAX_EVENTS]:
-        row = find(member[1:].decode())
-        if row is not None and row < len(shelf.numbers):
-            rows.append(row)
-            weights.append(WEIGHT.get(member[0], 0.0))
-            times.append(time_s)
-    looked_at = shelf.numbers_of(anchors)
-    at = max(now_s, times[0]) if times else now_s
-    numbers = np.concatenate([shelf.numbers[np.array(rows[::-1], dtype=np.int64)], looked_at])
-    strength = np.array(weights[::-1] + [ANCHOR_WEIGHT] * len(looked_at))
-    when = np.array(times[::-1] + [at] * len(looked_at))
-    known = numbers < shelf.n_model
-    numbers, strength, when = numbers[known], strength[known], when[known]
+    events = person.events[:MAX_EVENTS]
+    find = shelf.modelled.get
+    numbers = [find(member[1:], -1) for member, _ in reversed(events)]
+    weights = [WEIGHT[member[0]] for member, _ in reversed(events)]
+    times = [time_s for _, time_s in reversed(events)]
+    if anchors:
+        at_s = max(now_s, times[-1]) if times else now_s
+        numbers += [find(anchor.encode(), -1) for anchor in anchors]
+        weights += [ANCHOR_WEIGHT] * len(anchors)
+        times += [at_s] * len(anchors)
+    items = np.array(numbers, dtype=np.int32)
+    known = items >= 0
+    when = np.array(times)[known]
     # Against the newest event, as in training: who comes back after a year is not a stranger.
-    strength *= np.exp2((when - when.max(initial=0)) / rules.half_life_s)
-    return History(numbers.astype(np.int32), strength.astype(np.float32), when)
+    faded = np.exp2((when - when.max(initial=0)) / rules.half_life_s)
+    strength = (np.array(weights)[known] * faded).astype(np.float32)
+    return Read.once(History(items[known], strength, when))
 
 
-def personal(shelf: Shelf, history: History) -> list[Source]:
+def personal(shelf: Shelf, history: Read) -> list[Source]:
     """Return each model's scores for this history, scaled so that its best item has 1."""
+    sources: list[Source] = []
     if len(history) == 0:
-        return []
-    read = history.distinct()
-    sources = []
+        return sources
     for name, model in shelf.models.items():
         weight = shelf.weights.get(name, 0.0)
         if weight == 0:
             continue
-        scores = model.scores(read)
+        scores = model.scores(history)
         peak = float(scores.max(initial=0))
         if peak > 0:
             sources.append(Source(name, scores, weight / peak))

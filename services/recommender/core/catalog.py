@@ -36,8 +36,7 @@ class Catalog:
         self._paths: dict[tuple[str, ...], int] = {(): 0}
         self._brands: dict[str, int] = {}
         self._known = np.zeros(_FIRST_ROWS, dtype=bool)
-        self._available = np.zeros(_FIRST_ROWS, dtype=bool)
-        self._hidden = np.zeros(_FIRST_ROWS, dtype=bool)
+        self._open = np.zeros(_FIRST_ROWS, dtype=bool)
         self._price = np.full(_FIRST_ROWS, NO_PRICE, dtype=np.int64)
         self._path = np.zeros(_FIRST_ROWS, dtype=np.int32)
         self._brand = np.full(_FIRST_ROWS, -1, dtype=np.int32)
@@ -52,19 +51,9 @@ class Catalog:
         return self._known[: len(self)]
 
     @property
-    def available(self) -> Bools:
-        """Whether each row is in stock, by the shop's word."""
-        return self._available[: len(self)]
-
-    @property
-    def hidden(self) -> Bools:
-        """Whether the shop keeps each row out of every answer."""
-        return self._hidden[: len(self)]
-
-    @property
     def open(self) -> Bools:
-        """Whether each row may be shown now (a new array)."""
-        return self.known & self.available & ~self.hidden
+        """Whether each row may be shown now: in the catalogue, in stock and not hidden."""
+        return self._open[: len(self)]
 
     @property
     def price(self) -> Ints:
@@ -105,10 +94,6 @@ class Catalog:
         row = self._row.get(item)
         return row is not None and bool(self._known[row])
 
-    def may_show(self, row: int) -> bool:
-        """Whether the row may be shown at this moment."""
-        return bool(self._known[row] and self._available[row] and not self._hidden[row])
-
     def title(self, item: str, lang: str) -> str:
         """Return the item's title in the language, else the shop's own, else its id."""
         row = self._row.get(item)
@@ -124,8 +109,7 @@ class Catalog:
         if not self._known[row]:
             self._since[row] = time_s
         self._known[row] = True
-        self._available[row] = product.available
-        self._hidden[row] = product.hidden
+        self._open[row] = product.available and not product.hidden
         self._price[row] = NO_PRICE if product.price_cents is None else product.price_cents
         self._path[row] = self._paths.setdefault(product.category, len(self._paths))
         self._brand[row] = (
@@ -140,7 +124,7 @@ class Catalog:
         """Close the item's row: its product is gone."""
         row = self._row.get(item)
         if row is not None:
-            self._known[row] = False
+            self._known[row] = self._open[row] = False
             self._titles.pop(row, None)
             self.version += 1
 
@@ -167,8 +151,7 @@ class Catalog:
 
 _FILL: Mapping[str, float] = {
     "_known": 0,
-    "_available": 0,
-    "_hidden": 0,
+    "_open": 0,
     "_price": NO_PRICE,
     "_path": 0,
     "_brand": -1,

@@ -29,12 +29,15 @@ def withheld(shelf: Shelf, query: Query, person: Person, rules: Rules) -> dict[s
     ``hidden_by_shopper``, ``bought`` where the scenario leaves that out and the category is not
     one of things bought again.
     """
-    bought = shelf.numbers_of(person.bought if query.scenario in rules.hide_bought else ())
+    bought = person.bought if query.scenario in rules.hide_bought else ()
     reasons = {
-        "excluded": shelf.numbers_of(query.exclude),
-        "anchor": shelf.numbers_of(query.anchors),
-        "in_cart": shelf.numbers_of(person.cart),
-        "hidden_by_shopper": shelf.numbers_of(person.hidden),
-        "bought": bought[~shelf.repeatable[bought]],
+        "excluded": query.exclude,
+        "anchor": query.anchors,
+        "in_cart": person.cart,
+        "hidden_by_shopper": person.hidden,
+        "bought": bought,
     }
-    return {reason: numbers for reason, numbers in reasons.items() if len(numbers)}
+    found = {reason: shelf.numbers_of(items) for reason, items in reasons.items() if items}
+    if "bought" in found:
+        found["bought"] = found["bought"][~shelf.repeatable[found["bought"]]]
+    return found

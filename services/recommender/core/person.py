@@ -23,9 +23,11 @@ CODES: Mapping[str, str] = {
 }
 """Action to the letter that stands before the item in a member; a rating is its digit."""
 ACTIONS: Mapping[str, str] = {code: action for action, code in CODES.items()}
-WEIGHT: Mapping[int, float] = {ord(code): BY_ACTION.get(a, 0.0) for code, a in ACTIONS.items()} | {
-    ord(str(stars)): stars - 3.0 for stars in range(1, 6)
+_BY_CODE: Mapping[str, float] = {
+    **{code: BY_ACTION.get(action, 0.0) for action, code in CODES.items()},
+    **{str(stars): stars - 3.0 for stars in range(1, 6)},
 }
+WEIGHT: Sequence[float] = [_BY_CODE.get(chr(code), 0.0) for code in range(256)]
 """First byte of a member to the weight of the event."""
 
 

@@ -36,24 +36,26 @@ def reranked(
     vectors : (n, d) floats of length 1, optional
         A zero vector is like nothing. Without them only the caps count.
     """
+    count = min(k, len(scores))
     value = ((1 - diversity) * scores).astype(np.float32)
+    alike = None if vectors is None else (vectors @ vectors.T) * np.float32(diversity)
     nearest = np.zeros(len(scores), dtype=np.float32)
     taken: Counter[int] = Counter()
     chosen: list[int] = []
-    compare = vectors is not None and diversity > 0
-    for _ in range(min(k, len(scores))):
-        pick = int(np.argmax(value - diversity * nearest if compare else value))
+    kinds = categories.tolist()
+    while len(chosen) < count:
+        pick = int((value if alike is None else value - nearest).argmax())
         if value[pick] == -np.inf:
             break
         chosen.append(pick)
         value[pick] = -np.inf
-        category = int(categories[pick])
+        category = kinds[pick]
         taken[category] += 1
         if category and taken[category] == cap:
             value[categories == category] = -np.inf
-        if compare and vectors is not None:
-            np.maximum(nearest, vectors @ vectors[pick], out=nearest)
-    return chosen + _rest(scores, chosen, min(k, len(scores)) - len(chosen))
+        if alike is not None:
+            np.maximum(nearest, alike[pick], out=nearest)
+    return chosen + _rest(scores, chosen, count - len(chosen))
 
 
 def _rest(scores: Floats, chosen: list[int], count: int) -> list[int]:

@@ -19,6 +19,7 @@ from shared.learning.models.repeat import RepeatPurchase
 
 FRESH_HALF_LIFE_S = 7 * 86_400.0
 COLD_POOL = 200
+_NOTHING = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class Shelf:
         return [self.catalog.ids[row] for row in self.rows.tolist()]
 
     @cached_property
+    def modelled(self) -> dict[bytes, int]:
+        """Item id in UTF-8 to its number, for the items that the release's models know."""
+        return {item.encode(): number for number, item in enumerate(self.ids[: self.n_model])}
+
+    @cached_property
     def price(self) -> Ints:
         """Number to price in cents as it was when the shelf was made."""
         return self.catalog.price[self.rows]
@@ -96,12 +102,11 @@ class Shelf:
     def numbers_of(self, items: Iterable[str]) -> Ints:
         """Return the numbers of those items that are on the shelf."""
         found = [number for item in items if (number := self.number(item)) is not None]
-        return np.array(found, dtype=np.int64)
+        return np.array(found, dtype=np.int64) if found else _NOTHING
 
     def open(self, numbers: Ints) -> Bools:
         """Whether each of `numbers` may be shown at this very moment."""
-        rows, catalog = self.rows[numbers], self.catalog
-        return catalog.known[rows] & catalog.available[rows] & ~catalog.hidden[rows]
+        return self.catalog.open[self.rows[numbers]]
 
 
 @dataclass(frozen=True)
