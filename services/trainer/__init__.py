@@ -1,0 +1,1 @@
+"""History to datasets to models to gates to releases."""

@@ -1,0 +1,1 @@
+"""The trainer's thinking: functions of their arguments."""

@@ -1,0 +1,1 @@
+"""Jobs, one module a model family: dataset, candidates, evaluation, gate, release."""
