@@ -8,18 +8,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.contracts.errors import Invalid, NotFound, Undeclared
 from shared.contracts.ids import UserId
-from shared.contracts.service import Key
+from shared.contracts.vault import VAULT
 from shared.runtime.kv.port import KeyValue
 
-VAULT = Key(
-    "vault",
-    ("user",),
-    "string",
-    "The person's own key, wrapped; empty once the person was forgotten. Not rebuilt from the log.",
-    bound="about 130 bytes a person",
-    view=False,
-)
-"""Declared by the services that seal, open or forget."""
+__all__ = ["VAULT", "RedisVault"]
 
 _NONCE = 12
 _FORGOTTEN = b""

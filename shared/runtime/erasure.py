@@ -1,0 +1,200 @@
+"""Forgetting a person: one key destroyed, tombstones, and every service told."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from shared.contracts.envelope import Envelope, decode, utc
+from shared.contracts.errors import Retryable
+from shared.contracts.events import Erasure, Identity
+from shared.contracts.ids import AnonId, UserId, uuid7
+from shared.contracts.service import Service
+from shared.contracts.topics import ERASURES, IDENTITIES, SHOPPERS, Topic, wrap
+from shared.runtime import trace
+from shared.runtime.app import Ports
+from shared.runtime.bus.port import Bus, Handler, Received, Record
+from shared.runtime.clock import Clock
+from shared.runtime.delivery import BackOff
+from shared.runtime.telemetry import log
+
+Clear = Callable[[UserId, tuple[AnonId, ...]], Awaitable[Mapping[str, int]]]
+"""Removes a person from a service's views; returns how much, by what it was."""
+
+WATCH_S = 10.0
+_LOOK_S = 0.02
+_log = log(__name__)
+
+
+async def forget(ports: Ports, user: UserId, *, source: str) -> Envelope[Erasure]:
+    """Forget `user` and return the event that tells all services to do so.
+
+    Destroys the person's key in the vault, durably; publishes the event, with the anonymous ids
+    that are known to be this person's; then the tombstones in `identities` and `shoppers`. Reads
+    `identities` whole, so it takes as long as that topic is. After an error it is called again:
+    each step may happen twice.
+
+    Parameters
+    ----------
+    ports : Ports
+        Of a service that writes `erasures`, `identities` and `shoppers`, reads `identities`, and
+        declares the vault.
+    user : UserId
+        The pseudonym.
+    source : str
+        Who asks, for the event.
+
+    Raises
+    ------
+    Retryable
+        Kafka or Redis is away; what was done stays done.
+    """
+    await ports.vault.forget(user)
+    anonids = await anonymous_ids(ports.bus, user)
+    request = _event(ports.clock, source, Erasure(user=user, anonids=anonids))
+    await ports.bus.publish(ERASURES, request)
+    # Only now: before, a crash would have lost who the anonymous visitors were.
+    for anonid in anonids:
+        await ports.bus.tombstone(IDENTITIES, anonid)
+    await ports.bus.tombstone(SHOPPERS, user)
+    return request
+
+
+async def anonymous_ids(bus: Bus, user: UserId) -> tuple[AnonId, ...]:
+    """Return the anonymous ids that `identities` gives to `user`, in order."""
+    found: set[str] = set()
+
+    def note(record: Record) -> None:
+        key = (record.key or b"").decode()
+        if record.value is not None and _identity(record.value) == user:
+            found.add(key)
+        else:
+            found.discard(key)
+
+    await _read_whole(bus, IDENTITIES, note)
+    return tuple(AnonId(one) for one in sorted(found))
+
+
+def _identity(value: bytes) -> str:
+    return decode(value, Identity).data.user
+
+
+def erasure_handler(service: Service, ports: Ports, clear: Clear) -> Handler:
+    """Return the handler that a service mounts on `erasures`, which it reads and writes.
+
+    It calls `clear` for each person to be forgotten and answers with what that removed. `clear`
+    may be called again for the same person.
+    """
+
+    async def handle(batch: Sequence[Received[Any]]) -> None:
+        for received in batch:
+            request: Envelope[Erasure] | None = received.envelope
+            if request is None or request.data.service is not None:
+                continue
+            user = UserId(request.data.user)
+            removed = await clear(user, tuple(AnonId(a) for a in request.data.anonids))
+            answer = Erasure(user=user, service=service.name, removed=dict(removed))
+            await ports.bus.publish(ERASURES, _answer(ports.clock, service.name, request, answer))
+            _log.info("forgot a person", **{f"removed_{what}": n for what, n in removed.items()})
+
+    return handle
+
+
+async def answers(
+    bus: Bus, request: Envelope[Erasure], services: Collection[str]
+) -> dict[str, Mapping[str, int]]:
+    """Return what each of `services` removed for `request`; waits until all have answered."""
+    got: dict[str, Mapping[str, int]] = {}
+    view = await bus.view([ERASURES])
+    try:
+        async for records in view.records():
+            for record in records:
+                if record.value is None:
+                    continue
+                answer = decode(record.value, Erasure)
+                if answer.causedby == request.id and answer.data.service is not None:
+                    got[answer.data.service] = answer.data.removed
+            if got.keys() >= set(services):
+                break
+    finally:
+        await view.close()
+    return got
+
+
+async def keep_forgotten(ports: Ports) -> None:
+    """Forget again, for ever, whoever was forgotten by a vault that a lost Redis has emptied.
+
+    A task of one process of a service that reads `erasures` and declares the vault.
+    """
+    back_off, failures, known = BackOff(), 0, ""
+    while True:
+        try:
+            epoch = await ports.kv.epoch()
+            if epoch != known:
+                await _forget_again(ports)
+            known, failures = epoch, 0
+            await ports.clock.sleep(WATCH_S)
+        except Retryable as error:
+            failures += 1
+            await ports.clock.sleep(back_off.wait_s(failures, error))
+
+
+async def _forget_again(ports: Ports) -> None:
+    asked: set[UserId] = set()
+
+    def note(record: Record) -> None:
+        if record.value is not None:
+            erasure = decode(record.value, Erasure).data
+            if erasure.service is None:
+                asked.add(UserId(erasure.user))
+
+    await _read_whole(ports.bus, ERASURES, note)
+    lost = [user for user in sorted(asked) if not await ports.vault.forgotten(user)]
+    for user in lost:
+        await ports.vault.forget(user)
+    if lost:
+        _log.warning("forgot again what a lost Redis had brought back", people=len(lost))
+
+
+async def _read_whole(bus: Bus, topic: Topic[Any], note: Callable[[Record], None]) -> None:
+    """Give every record that a topic has now to `note`."""
+    view = await bus.view([topic])
+
+    async def read() -> None:
+        async for records in view.records():
+            for record in records:
+                note(record)
+
+    reading = asyncio.create_task(read())
+    try:
+        while not view.caught_up:
+            await asyncio.wait({reading}, timeout=_LOOK_S)
+            if reading.done():
+                reading.result()
+                raise Retryable(f"the view of {topic.name} was closed before its end")
+    finally:
+        reading.cancel()
+        await view.close()
+
+
+def _event(clock: Clock, source: str, erasure: Erasure, **attributes: Any) -> Envelope[Erasure]:
+    now_s = clock.now()
+    attributes.setdefault("id", uuid7(int(now_s * 1000), os.urandom(10)))
+    attributes.setdefault("traceparent", trace.traceparent())
+    return wrap(
+        ERASURES, erasure, source=source, time=utc(now_s), userid=erasure.user, **attributes
+    )
+
+
+def _answer(
+    clock: Clock, service: str, request: Envelope[Erasure], answer: Erasure
+) -> Envelope[Erasure]:
+    return _event(
+        clock,
+        service,
+        answer,
+        # The same for each time this request is handled, so that the answer counts once.
+        id=f"{request.id}-{service}",
+        causedby=request.id,
+        traceparent=request.traceparent,
+    )
