@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,17 @@ def test_loaded_classes_are_archived_once_and_then_used(broker: LocalKafka) -> N
     """Every start would be twice as slow, or every stop."""
     first = broker.program({})
     assert any("-XX:ArchiveClassesAtExit=" in part for part in first.argv)
-    (broker.folder / "classes.jsa").write_text("archive")
+    (broker.folder / "classes.new").write_text("archive")
     first.stopped()
     (archive,) = broker.cache.glob("classes-*.jsa")
     assert f"-XX:SharedArchiveFile={archive}" in broker.program({}).argv
+
+
+def test_a_newer_java_gets_the_archive_that_it_can_use(broker: LocalKafka) -> None:
+    """The wheel's Java would start without any archive, three times as slow."""
+    newer = replace(broker, java=Java(Path("/jdk/bin/java"), 25))
+    assert any("-XX:AOTCacheOutput=" in part for part in newer.program({}).argv)
+    assert newer.program({}).stop_s > 10
 
 
 def test_a_kill_before_the_archive_leaves_nothing_half_made(broker: LocalKafka) -> None:
