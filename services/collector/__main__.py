@@ -2,15 +2,16 @@
 
 import sys
 
-from services.collector.app import build
 from services.collector.manifest import SERVICE
 from services.collector.settings import CollectorSettings
 from shared.runtime.process import run
-from shared.runtime.settings import read
 
+# Each process loads only what it needs: the stream no doors, the doors no Faust.
 if sys.argv[1:] == ["stream"]:
     from services.collector import stream
 
-    stream.run(read(CollectorSettings), SERVICE)
+    run(SERVICE, CollectorSettings, stream.build)
 else:
-    run(SERVICE, CollectorSettings, build)
+    from services.collector import app
+
+    run(SERVICE, CollectorSettings, app.build)

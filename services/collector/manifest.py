@@ -12,6 +12,7 @@ from shared.contracts.topics import (
     SESSIONS,
     SHOPPERS,
 )
+from shared.runtime.privacy.vault import VAULT
 
 SERVICE = Service(
     name="collector",
@@ -31,6 +32,7 @@ SERVICE = Service(
         SESSIONS,
         ITEM_ACTIVITY,
     ),
+    keys=(VAULT,),
     routes=(
         Route("POST", "/v1/events", "events", "what shoppers do: one event, a list, or a batch"),
         Route("POST", "/v1/beacon", "events", "the same from navigator.sendBeacon, as text/plain"),

@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from shared.contracts.events.behaviour import ACTIONS
+
 from services.collector.core.incoming import Attributes, Fault, Incoming, Parsed
 from shared.contracts.errors import Invalid
 
@@ -135,8 +137,11 @@ def place_of(error: Exception) -> tuple[str, str | None]:
     """Return the reason and the path of the wrong value from an error of the decoder."""
     match = _WHERE.match(str(error))
     assert match is not None
-    field = match["field"]
-    return match["reason"], field.lstrip(".") if field else None
+    reason = match["reason"]
+    field = match["field"].lstrip(".") if match["field"] else None
+    if field is not None and field.endswith("action"):
+        reason += f"; actions are {', '.join(ACTIONS)}"
+    return reason, field
 
 
 def _listed(body: bytes) -> list[msgspec.Raw]:

@@ -127,7 +127,10 @@ def parse(body: bytes, kind: Kind, *, most: int) -> Parsed[Taken]:
         raise Invalid(f"no Segment request: {reason}", field=field) from error
     if len(raws) > most:
         raise Invalid(f"{len(raws)} events in one request; send at most {most}")
-    parsed: Parsed[Taken] = Parsed(events=[], faults=[], size=len(raws), sent_at=sent_at)
+    single = kind != "batch"
+    parsed: Parsed[Taken] = Parsed(
+        events=[], faults=[], size=len(raws), sent_at=sent_at, single=single
+    )
     for index, raw in enumerate(raws):
         message = None
         try:

@@ -21,7 +21,6 @@ from services.collector.wal.format import (
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"\d{20}\.wal")
-_WHOLE = 1 << 62
 
 
 @dataclass
@@ -85,7 +84,7 @@ def recover(folder: Path, disk: Disk, on_record: Callable[[Record], None]) -> Fo
 
 def _mended(path: Path, disk: Disk, found: Found) -> Iterator[Record]:
     """Yield the segment's whole records; afterwards the file holds them and nothing else."""
-    buffer = disk.read(path, 0, _WHOLE)
+    buffer = disk.read(path, 0, disk.size(path))
     try:
         header, start = decode_header(buffer)
     except Damaged:
