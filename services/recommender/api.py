@@ -1,6 +1,7 @@
 """HTTP: requests to queries, answers to JSON."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,7 +18,9 @@ from services.recommender.ratings import PredictedRating, Ratings
 from services.recommender.request import (
     Session,
     checked_id,
+    first,
     lang_of,
+    params_of,
     personalised,
     query_of,
     rows_of,
@@ -84,15 +87,16 @@ def router(
     pseudonym = serving.ports.pseudonyms.of
 
     async def recommend(request: Request) -> Response:
-        query = query_of(request.query_params, page_size)
+        params = params_of(request)
+        query = query_of(params, page_size)
         user = pseudonym(checked_id("user", request.path_params["user"]))
-        anonid = request.query_params.get("anonid")
-        who = Who(user, anonid and checked_id("anonid", anonid), personalised(request))
+        anonid = checked_id("anonid", first(params, "anonid")) if "anonid" in params else None
+        who = Who(user, anonid, personalised(request, params))
         return _page(query, await serving.recommend(who, query))
 
     async def session(request: Request) -> Response:
         asked, query = await session_of(request, page_size)
-        wanted = asked.personalised and personalised(request)
+        wanted = asked.personalised and personalised(request, params_of(request))
         rows = rows_of(asked, serving.ports.clock.now())
         return _page(query, await serving.recommend(Who(None, asked.anonid, wanted), query, rows))
 
@@ -100,9 +104,8 @@ def router(
         item = checked_id("id", request.path_params["id"])
         if not serving.knows(item):
             raise NotFound(f"there is no item {item!r} in the catalogue")
-        params = request.query_params
-        asked = query_of(params, page_size) if params else Query(k=page_size)
-        query = Query(**{**vars(asked), "scenario": "product", "anchors": (item,)})
+        asked = query_of({**params_of(request), "scenario": ["home"]}, page_size)
+        query = replace(asked, scenario="product", anchors=(item,))
         return _page(query, await serving.recommend(Who(), query))
 
     async def rating(request: Request) -> Response:

@@ -1,31 +1,33 @@
 """Events to effects, a few lines each; every effect may happen twice without harm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.recommender.core.activity import Activity
 from services.recommender.core.catalog import Catalog
 from services.recommender.core.keep import kept_of
-from services.recommender.manifest import SERVICE
 from services.recommender.store import Explanations, People
 from shared.contracts.consent import allows
-from shared.contracts.envelope import utc
-from shared.contracts.events import Erasure
-from shared.contracts.topics import ERASURES, wrap
-from shared.runtime.bus import Bus, Received
+from shared.contracts.ids import AnonId, UserId
+from shared.runtime.bus import Received
 from shared.runtime.bus.port import Handler
 from shared.runtime.clock import Clock
+from shared.runtime.erasure import Clear
 
 CLOCK_SKEW_S = 60.0
 
 
-def on_people_doing(people: People, clock: Clock) -> Handler:
-    """Return the handler of behaviour and orders: into the histories, one round trip a batch."""
+def on_people_doing(people: People, clock: Clock, on_amnesia: Callable[[], None]) -> Handler:
+    """Return the handler of behaviour and orders: into the histories, one round trip a batch.
+
+    `on_amnesia` is called when Redis turns out to have forgotten what was built in it.
+    """
 
     async def handle(batch: Sequence[Received[Any]]) -> None:
         envelopes = (received.envelope for received in batch)
         latest_s = clock.now() + CLOCK_SKEW_S
-        await people.keep(kept_of((e for e in envelopes if e is not None), latest_s))
+        if not await people.keep(kept_of((e for e in envelopes if e is not None), latest_s)):
+            on_amnesia()
 
     return handle
 
@@ -71,28 +73,14 @@ def on_item_activity(activity: Activity) -> Handler:
     return handle
 
 
-def on_erasures(bus: Bus, people: People, explanations: Explanations, clock: Clock) -> Handler:
-    """Return the handler that forgets people, and answers with what it removed."""
+def clearing(people: People, explanations: Explanations) -> Clear:
+    """Return what removes a person from the views, for the handler of erasures."""
 
-    async def handle(batch: Sequence[Received[Any]]) -> None:
-        for received in batch:
-            if received.envelope is None or received.envelope.data.service is not None:
-                continue
-            asked = received.envelope.data
-            ids = (asked.user, *asked.anonids)
-            removed = {
-                "views": sum([await people.forget(person) for person in ids]),
-                "explanations": await explanations.forget(frozenset(ids)),
-            }
-            answer = Erasure(user=asked.user, service=SERVICE.name, removed=removed)
-            envelope = wrap(
-                ERASURES,
-                answer,
-                id=f"{received.envelope.id}/{SERVICE.name}",
-                source=f"/{SERVICE.name}",
-                time=utc(clock.now()),
-                causedby=received.envelope.id,
-            )
-            await bus.publish(ERASURES, envelope)
+    async def clear(user: UserId, anonids: tuple[AnonId, ...]) -> dict[str, int]:
+        ids = (user, *anonids)
+        return {
+            "views": sum([await people.forget(person) for person in ids]),
+            "explanations": await explanations.forget(frozenset(ids)),
+        }
 
-    return handle
+    return clear

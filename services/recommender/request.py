@@ -1,12 +1,12 @@
 """Reading requests: every wrong value is named, nothing is guessed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from services.recommender.core.explain import LANGS, Lang, language
@@ -54,7 +54,23 @@ class Session(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _session = msgspec.json.Decoder(Session)
 
 
-def query_of(params: QueryParams, page_size: int) -> Query:
+Params = Mapping[str, list[str]]
+"""Name to its values, in their order."""
+
+
+def params_of(request: Request) -> Params:
+    """Return the query string's parameters; one without a value has an empty one."""
+    text = request.scope["query_string"]
+    return parse_qs(text.decode("utf-8", "replace"), keep_blank_values=True) if text else {}
+
+
+def first(params: Params, name: str, default: str = "") -> str:
+    """Return the first value of a parameter."""
+    values = params.get(name)
+    return values[0] if values else default
+
+
+def query_of(params: Params, page_size: int) -> Query:
     """Return the query in a request's parameters.
 
     Raises
@@ -62,19 +78,19 @@ def query_of(params: QueryParams, page_size: int) -> Query:
     Invalid
         Names the parameter and what it must be.
     """
-    scenario = params.get("scenario", "home")
+    scenario = first(params, "scenario", "home")
     if scenario not in SCENARIOS:
         raise Invalid(f"must be one of {', '.join(SCENARIOS)}", field="scenario")
-    item, cart = params.getlist("item"), params.getlist("cart")
+    item, cart = params.get("item", ()), params.get("cart", ())
     return _checked(
         Query(
             scenario=scenario,
             k=_whole(params, "k", page_size),
             anchors=_anchors(scenario, item, cart),
-            category=params.get("category") or None,
+            category=first(params, "category") or None,
             min_price=_whole(params, "min_price", None),
             max_price=_whole(params, "max_price", None),
-            exclude=frozenset(_ids("exclude", params.getlist("exclude"))),
+            exclude=frozenset(_ids("exclude", params.get("exclude", ()))),
         )
     )
 
@@ -121,11 +137,11 @@ def checked_id(name: str, value: str) -> str:
     return value
 
 
-def personalised(request: Request) -> bool:
+def personalised(request: Request, params: Params) -> bool:
     """Whether the shopper lets their history be used: Sec-GPC and ``personalised=false`` refuse."""
-    if request.headers.get("sec-gpc") == "1":
+    if any(name == b"sec-gpc" and value == b"1" for name, value in request.scope["headers"]):
         return False
-    value = request.query_params.get("personalised", "true").lower()
+    value = first(params, "personalised", "true").lower()
     if value not in _SWITCH:
         raise Invalid("must be true or false", field="personalised")
     return _SWITCH[value]
@@ -133,8 +149,8 @@ def personalised(request: Request) -> bool:
 
 def lang_of(request: Request) -> Lang:
     """Return the language of the answer, by ``lang`` or the Accept-Language header."""
-    wanted = request.query_params.get("lang")
-    if wanted is None:
+    wanted = first(params_of(request), "lang")
+    if not wanted:
         return language(request.headers.get("accept-language", ""))
     for lang in LANGS:
         if wanted.lower().split("-")[0] == lang:
@@ -142,24 +158,24 @@ def lang_of(request: Request) -> Lang:
     raise Invalid(f"must be one of {', '.join(LANGS)}", field="lang")
 
 
-def _anchors(scenario: str, item: list[str], cart: Any) -> tuple[str, ...]:
+def _anchors(scenario: str, item: Sequence[str], cart: Sequence[str]) -> tuple[str, ...]:
     if scenario == "product" and not item:
         raise Invalid("scenario product needs the item of the page", field="item")
     chosen = item if scenario == "product" else cart if scenario == "cart" else ()
     return tuple(dict.fromkeys(_ids("item" if scenario == "product" else "cart", chosen)))
 
 
-def _ids(name: str, values: Any) -> list[str]:
+def _ids(name: str, values: Sequence[str]) -> list[str]:
     if len(values) > MAX_ITEMS:
         raise Invalid(f"at most {MAX_ITEMS}", field=name)
     return [checked_id(name, value) for value in values]
 
 
-def _whole(params: Mapping[str, str], name: str, default: int | None) -> Any:
-    value = params.get(name)
-    if value is None:
+def _whole(params: Params, name: str, default: Any) -> Any:
+    value = first(params, name)
+    if name not in params:
         return default
-    if len(value) > 15 or not value.lstrip("-").isdecimal():
+    if len(value) > 15 or not value.removeprefix("-").isdecimal():
         raise Invalid(f"must be a whole number, not {value[:40]!r}", field=name)
     return int(value)
 

@@ -1,7 +1,7 @@
 """From a request to an answer: what is live in this process, put together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.recommender.core.activity import Activity
 from services.recommender.core.answer import Answer, answer
@@ -179,7 +179,7 @@ def _anchored(query: Query, person: Person) -> Query:
     """Return the query of a cart with what lies in the cart by our own knowledge."""
     if query.scenario != "cart" or query.anchors:
         return query
-    return Query(**{**vars(query), "anchors": tuple(sorted(person.cart))})
+    return replace(query, anchors=tuple(sorted(person.cart)))
 
 
 def _record(served: Served, who: Who, query: Query, person: Person, now_s: float) -> Record:

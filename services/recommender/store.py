@@ -42,8 +42,11 @@ class People:
         self._waiting: list[tuple[Sequence[str], asyncio.Future[list[Rows]]]] = []
         self._reading: asyncio.Task[None] | None = None
 
-    async def keep(self, kept: Kept) -> None:
-        """Add the members; the same ones again change nothing."""
+    async def keep(self, kept: Kept) -> bool:
+        """Add the members; the same ones again change nothing.
+
+        False when Redis has forgotten what was built in it, and must be given all again.
+        """
         sets: list[tuple[Key, dict[str, Members]]] = [
             (HISTORY, kept.history),
             (MARKS, kept.marks),
@@ -57,7 +60,9 @@ class People:
                 queued += 1
                 if queued % _WRITE_AT_ONCE == 0:
                     await pipeline.execute()
-        await pipeline.execute()
+        pipeline.get(BUILT)
+        *_, built = await pipeline.execute()
+        return built is not None
 
     async def opt(self, person: str, *, out: bool) -> None:
         """Note whether the person's history may be used."""

@@ -1,49 +1,28 @@
-"""A whole recommender on ports that need no network."""
+"""A whole recommender on ports that need no network: both processes beside each other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
-import fakeredis
-import httpx
 import numpy as np
 import pytest
 
 from services.recommender.app import build
 from services.recommender.manifest import RECOMMEND, SERVICE
 from services.recommender.settings import Settings
-from shared.contracts.envelope import Envelope, utc
-from shared.contracts.events import Behaviour, Order, Product, Touched
-from shared.contracts.service import Process, Service
-from shared.contracts.topics import BEHAVIOUR, CATALOG, ORDERS, TOPICS, Topic, wrap
+from shared.contracts.events import Behaviour, Decision, Order, Product, Touched
+from shared.contracts.topics import BEHAVIOUR, CATALOG, DECISIONS, ORDERS
 from shared.learning.models.bundle import Bundle
 from shared.learning.models.csr import Csr
 from shared.learning.models.ids import IdIndex
 from shared.learning.models.popularity import Popularity
 from shared.learning.models.slim import LocalSlim
-from shared.runtime.app import App, Ports
-from shared.runtime.bus.memory import MemoryBroker, MemoryBus
-from shared.runtime.clock import FakeClock, SystemClock
-from shared.runtime.follow import ViewLoop
-from shared.runtime.http import make_app
-from shared.runtime.keys import ApiKeys, make
-from shared.runtime.kv import RedisKeyValue
-from shared.runtime.loop import Limits, WorkLoop
-from shared.runtime.privacy import HmacPseudonyms, RedisVault
-from shared.runtime.releases.memory import MemoryReleases
 from shared.runtime.releases.port import Provenance
+from tests.fixtures.service import Component, Open, Surroundings
 
 PATIENCE_S = 20.0
-_OUTSIDE = Service(
-    name="outside",
-    about="Everything that the recommender only reads from.",
-    processes=(Process("http", "A test."),),
-    reads=tuple(TOPICS.values()),
-    writes=tuple(TOPICS.values()),
-)
 
 
 def bundle(
@@ -64,58 +43,74 @@ def bundle(
     return Bundle({"items": ids}, {"slim": LocalSlim(slim, 0.8, 50), "popular": popular}, meta)
 
 
+GROCER = bundle(
+    ["bread", "butter", "jam", "tea", "milk"],
+    {("bread", "butter"): 0.9, ("bread", "jam"): 0.5, ("tea", "milk"): 0.8, ("jam", "tea"): -0.2},
+    [50, 20, 10, 30, 5],
+)
+
+
 @dataclass
 class Shop:
-    """A recommender with both processes running, and the world around it."""
+    """A recommender with the world around it."""
 
-    client: httpx.AsyncClient
-    broker: MemoryBroker
-    outside: MemoryBus
-    ports: Ports
-    clock: FakeClock
-    releases: MemoryReleases
-    redis_server: fakeredis.FakeServer
-    http: App
-    _count: int = field(default=0)
+    http: Component
+    worker: Component
 
-    async def send(self, topic: Topic[Any], event: Any, **attributes: Any) -> Envelope[Any]:
-        """Publish an event as the collector would."""
-        self._count += 1
-        given = {"id": f"event-{self._count}", "source": "/test", "time": utc(self.clock.now())}
-        envelope = wrap(topic, event, **{**given, **attributes})
-        await self.outside.publish(topic, envelope)
-        return envelope
+    @property
+    def around(self) -> Surroundings:
+        """Broker, Redis, releases and clock."""
+        return self.http.around
+
+    def user(self, name: str) -> str:
+        """Return a shopper's pseudonym."""
+        return self.http.ports.pseudonyms.of(name)
 
     async def sell(self, *ids: str, **fields: Any) -> None:
         """Put products into the catalogue."""
-        for item in ids:
-            fields_of = {"title": item.title(), "price_cents": 500, **fields}
-            await self.send(CATALOG, Product(id=item, **fields_of))
+        given = {"title": "", "price_cents": 500, **fields}
+        products = [
+            Product(**{**given, "id": i, "title": fields.get("title", i.title())}) for i in ids
+        ]
+        await self.http.publish(CATALOG, *products)
+        await self.http.settle()
 
     async def does(self, user: str, action: Any, *items: str, **fields: Any) -> None:
-        """Let a known shopper do something."""
+        """Let a known shopper do something, and have it taken in."""
         attributes = {k: fields.pop(k) for k in ("time", "consent", "id") if k in fields}
         event = Behaviour(action=action, items=tuple(map(Touched, items)), **fields)
-        await self.send(BEHAVIOUR, event, userid=self.ports.pseudonyms.of(user), **attributes)
+        await self.worker.publish(BEHAVIOUR, event, userid=self.user(user), **attributes)
+        await self.worker.settle()
 
-    async def orders(self, user: str, order: Order) -> None:
+    async def order(self, user: str, order: Order) -> None:
         """Let an order of a known shopper reach a status."""
-        await self.send(ORDERS, order, userid=self.ports.pseudonyms.of(user))
+        await self.worker.publish(ORDERS, order, userid=self.user(user))
+        await self.worker.settle()
 
-    async def release(self, made: Bundle, model: str = RECOMMEND, **provenance: Any) -> str:
+    async def release(self, made: Bundle, model: str = RECOMMEND) -> str:
         """Publish and promote a release; return its version."""
-        given = {"trained_on": {}, "metrics": {}, "card": {}, **provenance}
-        manifest = await self.releases.publish(model, made.to_artifact(), Provenance(**given))
-        epoch = (await self.releases.pointer(model)).epoch
-        await self.releases.promote(model, manifest.version, epoch=epoch)
+        releases = self.around.releases
+        provenance = Provenance(trained_on={}, metrics={}, card={})
+        manifest = await releases.publish(model, made.to_artifact(), provenance)
+        epoch = (await releases.pointer(model)).epoch
+        await releases.promote(model, manifest.version, epoch=epoch)
         return manifest.version
 
-    async def get(self, path: str, **options: Any) -> dict[str, Any]:
+    async def serve(self, made: Bundle) -> str:
+        """Release, and wait until it is served."""
+        version = await self.release(made)
+
+        async def served() -> bool:
+            return bool((await self.get("/v1/recommendations/nobody"))["release"] == version)
+
+        await self.eventually(served)
+        return version
+
+    async def get(self, path: str, **options: Any) -> Any:
         """Return the JSON of a request that must succeed."""
-        response = await self.client.get(path, **options)
+        response = await self.http.http.get(path, **options)
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
+        return response.json()
 
     async def items(self, path: str, **options: Any) -> list[str]:
         """Return the ids of a list."""
@@ -125,71 +120,33 @@ class Shop:
         """Return the first true answer of `test`, asked until a deadline."""
         async with asyncio.timeout(PATIENCE_S):
             while not (found := await test()):
-                self.clock.advance(1.0)
                 await asyncio.sleep(0.005)
         return found
 
-    def decisions(self) -> list[Any]:
-        """Return the records of decisions so far."""
-        return self.broker.records("decisions")
+    async def decisions(self, count: int) -> list[Decision]:
+        """Return the decisions once there are so many."""
 
+        async def there() -> list[Decision]:
+            found = [envelope.data for envelope in self.http.published(DECISIONS)]
+            return found if len(found) >= count else []
 
-@asynccontextmanager
-async def opened(folder: Path, **given: Any) -> AsyncIterator[Shop]:
-    """Run both processes until the end of the block."""
-    clock = FakeClock()
-    broker, server = MemoryBroker(), fakeredis.FakeServer()
-    redis = fakeredis.FakeAsyncRedis(server=server)
-    kv = RedisKeyValue(redis, SERVICE, clock=clock)
-    releases = MemoryReleases(clock=clock, cache=folder / "releases")
-    ports = Ports(
-        bus=MemoryBus(broker, SERVICE, clock=clock),
-        kv=kv,
-        releases=releases,
-        pseudonyms=HmacPseudonyms(b"p" * 32),
-        vault=RedisVault(kv, b"v" * 32),
-        clock=clock,
-        rng=np.random.default_rng(7),
-    )
-    settings = Settings(home=folder, explore=0.0, shelf_refresh_s=0.0, **given)
-    text, key = make("test", ("serve",))
-    http, worker = build("http", settings, ports), build("worker", settings, ports)
-    asgi = make_app(SERVICE, http, keys=ApiKeys([key]), settings=settings, clock=clock)
-    transport = httpx.ASGITransport(app=asgi)
-    headers = {"Authorization": f"Bearer {text}"}
-    stop = asyncio.Event()
-    loops = [
-        ViewLoop(ports.bus, SERVICE, http.views, clock=SystemClock()).run(stop),
-        WorkLoop(
-            ports.bus, SERVICE, worker.handlers, clock=SystemClock(), limits=Limits(poll_s=0.01)
-        ).run(stop),
-    ]
-    async with AsyncExitStack() as stack:
-        client = httpx.AsyncClient(transport=transport, base_url="http://shop", headers=headers)
-        await stack.enter_async_context(client)
-        running = [asyncio.ensure_future(loop) for loop in loops]
-        # The worker's own task looks every other second for a Redis that forgot; under a clock that
-        # does not wait it would never do anything else.
-        tasks = [asyncio.ensure_future(task()) for task in http.tasks.values()]
-        outside = MemoryBus(broker, _OUTSIDE, clock=clock)
-        try:
-            yield Shop(client, broker, outside, ports, clock, releases, server, http)
-        finally:
-            stop.set()
-            await asyncio.gather(*running)
-            await _cancelled(tasks)
-
-
-async def _cancelled(tasks: list[asyncio.Future[None]]) -> None:
-    """End the tasks; fakeredis swallows a cancellation that comes in the middle of a pipeline."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.05)
+        found: list[Decision] = await self.eventually(there)
+        return found
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with opened(tmp_path) as running:
-        yield running
+async def shop(component: Open) -> AsyncIterator[Shop]:
+    """An open shop without goods and without a release."""
+    given = {"explore": 0.0, "shelf_refresh_s": 0.0}
+    async with AsyncExitStack():
+        worker = await component(SERVICE, build, "worker", Settings, **given)
+        http = await component(SERVICE, build, "http", Settings, **given)
+        yield Shop(http, worker)
+
+
+@pytest.fixture
+async def grocer(shop: Shop) -> Shop:
+    """A shop with five products and a release that knows them."""
+    await shop.sell("bread", "butter", "jam", "tea", "milk")
+    await shop.serve(GROCER)
+    return shop
