@@ -44,9 +44,11 @@ def cosine(products: Sparse, rows: Floats, columns: Floats) -> Sparse:
 
 def hollow(matrix: Sparse) -> Sparse:
     """Return the matrix without its diagonal, its columns rising within a row."""
-    entries = matrix.tocoo()
-    off = entries.row != entries.col
-    return csr(entries.row[off], entries.col[off], entries.data[off], matrix.shape)
+    rest = matrix.tocsr(copy=True)
+    rest.data[entry_rows(rest) == rest.indices] = 0
+    rest.eliminate_zeros()
+    rest.sort_indices()
+    return rest
 
 
 def largest_in_rows(matrix: Sparse, count: int) -> Ints:
@@ -56,7 +58,22 @@ def largest_in_rows(matrix: Sparse, count: int) -> Ints:
         span = slice(matrix.indptr[row], matrix.indptr[row + 1])
         columns, values = matrix.indices[span], matrix.data[span]
         if len(columns) > count:
-            # A stable order of equal values, so that the model does not depend on memory order.
-            columns = columns[np.argsort(-values, kind="stable")[:count]]
+            columns = columns[np.argpartition(-values, count - 1)[:count]]
         chosen[row, : len(columns)] = np.sort(columns)
     return chosen
+
+
+def stacked(upper: Sparse, lower: Sparse) -> Sparse:
+    """Return the rows of both, without those that hold nothing but zeros."""
+    from scipy.sparse import vstack
+
+    whole = vstack([upper, lower], format="csr", dtype=np.float32)
+    whole.eliminate_zeros()
+    return whole
+
+
+def sparse(matrix: Floats) -> Sparse:
+    """Return a dense matrix as float32 CSR."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(matrix.astype(np.float32))

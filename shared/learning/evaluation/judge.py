@@ -88,7 +88,9 @@ def report(
     Parameters
     ----------
     lists : Lists
+        Lists of at least `k` places.
     k : int
+        Places that count.
     popularity : (n_items,) floats
         Training events of each item.
     seed : int

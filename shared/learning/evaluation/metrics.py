@@ -54,12 +54,13 @@ class Lists:
 
 def hit_rate(lists: Lists, k: int) -> Floats:
     """Return 1 for each user with a relevant item among the first `k`, else 0."""
-    return lists.hits[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(lists.hits[:, :k].any(axis=1), dtype=np.float64)
 
 
 def recall(lists: Lists, k: int) -> Floats:
     """Return the share of each user's relevant items among the first `k`."""
-    return np.asarray(lists.hits[:, :k].sum(axis=1) / lists.relevant)
+    found = lists.hits[:, :k].sum(axis=1)
+    return np.asarray(found / lists.relevant, dtype=np.float64)
 
 
 def ndcg(lists: Lists, k: int) -> Floats:
@@ -67,7 +68,7 @@ def ndcg(lists: Lists, k: int) -> Floats:
     discount = 1 / np.log2(np.arange(2, k + 2))
     gain = lists.hits[:, :k] @ discount[: lists.hits.shape[1]]
     best = np.cumsum(discount)[np.minimum(lists.relevant, k) - 1]
-    return np.asarray(gain / best)
+    return np.asarray(gain / best, dtype=np.float64)
 
 
 def reciprocal_rank(lists: Lists, k: int) -> Floats:
@@ -102,7 +103,9 @@ def novelty(lists: Lists, k: int, popularity: Floats) -> float:
     Parameters
     ----------
     lists : Lists
+        The lists shown.
     k : int
+        Places that count.
     popularity : (n_items,) floats
         Training events of each item; one more is added, so that a new item has a finite value.
     """

@@ -67,6 +67,7 @@ def doubly_robust(
     Parameters
     ----------
     logged : Logged
+        Decisions with their propensities.
     expected_shown : (n,) floats
         The reward model's expectation for what was shown.
     expected_target : (n,) floats

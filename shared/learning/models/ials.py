@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.contracts.artifact import Artifact
 from shared.contracts.errors import Invalid
-from shared.learning.arrays import Floats, Ints
+from shared.learning.arrays import Bools, Floats, Ints
 from shared.learning.features.history import History
 from shared.learning.features.interactions import Interactions
 from shared.learning.models.baskets import baskets
@@ -191,25 +191,42 @@ def _solve_side(
     rows: Csr, others: Floats, settings: IalsSettings, pool: ThreadPoolExecutor
 ) -> Floats:
     """Return the factors of one side, each row's ridge regression on the other side's factors."""
-    gram = settings.unobserved * (others.T @ others)
+    # In the basis of its eigenvectors the shared part of all left-hand sides is diagonal.
+    values, basis = np.linalg.eigh(settings.unobserved * (others.T @ others))
+    rotated = others @ basis
     solved = np.zeros((len(rows.indptr) - 1, settings.factors), dtype=np.float32)
 
     def solve(block: Ints) -> None:
         starts = rows.indptr[block]
         lengths = rows.indptr[block + 1] - starts
-        longest = int(lengths.max())
-        places = np.minimum(starts[:, None] + np.arange(longest), len(rows.indices) - 1)
-        present = np.arange(longest) < lengths[:, None]
-        weights = np.where(present, rows.values[places], 0).astype(np.float32)
-        factors = others[rows.indices[places]]
-        weighted = factors * weights[..., None]
-        left = factors.transpose(0, 2, 1) @ weighted + gram
-        diagonal = np.arange(settings.factors)
-        left[:, diagonal, diagonal] += _penalty(settings, lengths, len(others))[:, None]
-        solved[block] = np.linalg.solve(left, weighted.sum(axis=1)[..., None])[..., 0]
+        places = np.minimum(starts[:, None] + np.arange(lengths.max()), len(rows.indices) - 1)
+        present = np.arange(lengths.max()) < lengths[:, None]
+        factors = rotated[rows.indices[places]] * present[..., None]
+        ridge = np.maximum(values, 0) + _penalty(settings, lengths, len(others))[:, None]
+        short = lengths.max() < settings.factors
+        solved[block] = (_few if short else _many)(factors, rows.values[places], present, ridge)
 
     list(pool.map(solve, _blocks(np.diff(rows.indptr), settings.factors)))
-    return solved
+    return np.asarray(solved @ basis.T)
+
+
+def _many(factors: Floats, weights: Floats, present: Bools, ridge: Floats) -> Floats:
+    """Solve ``(diag(ridge) + Fᵀ W F) x = Fᵀ w`` for (rows, events, d) factors F."""
+    weighted = factors * (weights * present)[..., None]
+    left = factors.transpose(0, 2, 1) @ weighted
+    d = np.arange(factors.shape[2])
+    left[:, d, d] += ridge
+    return np.asarray(np.linalg.solve(left, weighted.sum(axis=1)[..., None])[..., 0])
+
+
+def _few(factors: Floats, weights: Floats, present: Bools, ridge: Floats) -> Floats:
+    """Solve the same through an (events x events) matrix: ``x = R⁻¹ Fᵀ (W⁻¹ + F R⁻¹ Fᵀ)⁻¹ 1``."""
+    scaled = factors / ridge[:, None, :]
+    left = scaled @ factors.transpose(0, 2, 1)
+    n = np.arange(factors.shape[1])
+    left[:, n, n] += 1 / np.where(present, weights, 1)
+    pull = np.linalg.solve(left, present[..., None].astype(np.float32))
+    return np.asarray((scaled * pull).sum(axis=1))
 
 
 def _blocks(lengths: Ints, factors: int) -> Iterator[Ints]:
@@ -218,8 +235,8 @@ def _blocks(lengths: Ints, factors: int) -> Iterator[Ints]:
     order = order[np.searchsorted(lengths[order], 1) :]
     start = 0
     while start < len(order):
-        # A row takes its own length and at least d, for its d x d left-hand side.
-        cost = np.maximum(lengths[order[start:]], factors) * factors
+        # A row takes its factors and, for its left-hand side, no more than d x d.
+        cost = lengths[order[start:]] * factors * 2
         rows = np.arange(1, len(cost) + 1)
         end = start + max(1, int(np.searchsorted(cost * rows, _CELLS, side="right")))
         yield order[start:end]

@@ -1,6 +1,8 @@
 """Local ridge-SLIM that also learns the order of events."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -11,10 +13,22 @@ from shared.learning.features.interactions import Interactions
 from shared.learning.models.baskets import baskets, mean_weight
 from shared.learning.models.csr import Csr
 from shared.learning.models.item_to_item import ItemToItem
-from shared.learning.sparse import Sparse, column_norms, cosine, csr, hollow, largest_in_rows
+from shared.learning.sparse import (
+    Sparse,
+    column_norms,
+    cosine,
+    csr,
+    hollow,
+    largest_in_rows,
+    sparse,
+    stacked,
+)
 
 _BLOCK = 256
 """Items worked on at once: a dense block of 256 x 20,000 floats is 20 MB."""
+
+_DENSE = 6_000
+"""Items up to which regressing on all of them is done by one inversion."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,7 @@ class SlimSettings:
     Parameters
     ----------
     neighbours : int
-        Items that each item is regressed on.
+        Items that each item is regressed on; all of them when there are no more.
     ridge : float
         Penalty of squared weights, in events.
     order : float
@@ -64,13 +78,23 @@ class LocalSlim(ItemToItem):
     KIND: ClassVar[str] = "slim"
 
     @classmethod
-    def fit(cls, interactions: Interactions, settings: SlimSettings | None = None) -> Self:
-        """Learn from positive events; deterministic. Empty input gives all-zero scores."""
+    def fit(
+        cls, interactions: Interactions, settings: SlimSettings | None = None, *, workers: int = 2
+    ) -> Self:
+        """Learn from positive events; empty input gives all-zero scores.
+
+        Deterministic, whatever the number of `workers` (threads).
+        """
         chosen = settings or SlimSettings()
         moments = Moments.of(interactions, chosen)
-        neighbours = largest_in_rows(moments.likeness, chosen.neighbours)
-        weights = _solve(moments, neighbours, chosen.ridge)
-        return cls(_matrix(neighbours, weights), chosen.recency, chosen.max_history)
+        if chosen.neighbours >= interactions.n_items - 1 and interactions.n_items <= _DENSE:
+            weights = Csr.of(sparse(_solve_all(moments, chosen.ridge)))
+        else:
+            count = min(chosen.neighbours, max(interactions.n_items - 1, 1))
+            neighbours = largest_in_rows(moments.likeness, count)
+            solved = _solve(moments, neighbours, chosen.ridge, workers)
+            weights = _matrix(neighbours, solved)
+        return cls(weights, chosen.recency, chosen.max_history)
 
 
 @dataclass(frozen=True)
@@ -79,15 +103,15 @@ class Moments:
 
     Parameters
     ----------
-    sides : tuple of (sources, share)
-        Matrices whose Gram matrices, weighted with their share, make the left-hand side.
+    sources : CSR (n_examples, n_items)
+        The predicting side of both losses' examples; its Gram matrix is the left-hand side.
     target : CSR (n_items, n_items)
         Right-hand side: row = item to predict, column = item that predicts it.
     likeness : CSR (n_items, n_items)
         Cosine of target and source, to choose neighbours; empty diagonal.
     """
 
-    sides: tuple[tuple[Sparse, float], ...]
+    sources: Sparse
     target: Sparse
     likeness: Sparse
 
@@ -101,7 +125,7 @@ class Moments:
         after = (following.T @ past).tocsr()
         share = settings.order
         return cls(
-            sides=((whole, 1 - share), (past, share)),
+            sources=stacked(np.sqrt(1 - share) * whole, np.sqrt(share) * past),
             target=hollow((1 - share) * together + share * after),
             likeness=hollow(
                 (1 - share) * cosine(together, column_norms(whole), column_norms(whole))
@@ -111,11 +135,11 @@ class Moments:
 
     def gram_rows(self, start: int, end: int) -> Floats:
         """Return rows `start` to `end` of the left-hand side, dense."""
-        rows = sum(share * (side[:, start:end].T @ side) for side, share in self._columns())
-        return np.asarray(rows.toarray(), dtype=np.float32)
+        return np.asarray((self._turned[start:end] @ self.sources).toarray(), dtype=np.float32)
 
-    def _columns(self) -> list[tuple[Sparse, float]]:
-        return [(side, share) for side, share in self.sides if share > 0]
+    @cached_property
+    def _turned(self) -> Sparse:
+        return self.sources.T.tocsr()
 
 
 def transitions(events: Interactions, window: int, recency: float) -> tuple[Sparse, Sparse]:
@@ -137,7 +161,7 @@ def transitions(events: Interactions, window: int, recency: float) -> tuple[Spar
         values.append(recency**age * weight[before] * np.sqrt(weight[now]))
     shape = (n, events.n_items)
     empty = np.zeros(0, dtype=np.int64)
-    followed = np.unique(np.concatenate([empty, *rows]))
+    followed = np.flatnonzero(events.user[1:] == events.user[:-1]) + 1
     past = csr(
         np.concatenate([empty, *rows]),
         np.concatenate([empty, *items]),
@@ -147,32 +171,64 @@ def transitions(events: Interactions, window: int, recency: float) -> tuple[Spar
     return past, csr(followed, events.item[followed], np.sqrt(weight[followed]), shape)
 
 
-def _solve(moments: Moments, neighbours: Ints, ridge: float) -> Floats:
+def _solve_all(moments: Moments, ridge: float) -> Floats:
+    """Return the (source, target) weights when each item is regressed on all others at once.
+
+    EASE's closed form (Steck 2019), for any right-hand side: of the inverse P of the left-hand
+    side, ``w_j = P r_j - P[:, j] (P r_j)[j] / P[j, j]`` is the solution with ``w_j[j] = 0``.
+    """
+    n_items = moments.sources.shape[1]
+    left = moments.gram_rows(0, n_items).astype(np.float64) + ridge * np.eye(n_items)
+    inverse = np.linalg.inv(left)
+    free = inverse @ moments.target.T.toarray()
+    weights = free - inverse * (np.diag(free) / np.diag(inverse))
+    np.fill_diagonal(weights, 0)
+    return np.asarray(weights)
+
+
+def _solve(moments: Moments, neighbours: Ints, ridge: float, workers: int) -> Floats:
     """Return the (n_items, count) weights of each item's neighbours; 0 where there is none."""
+    left = _left_sides(moments, neighbours, workers)
     n_items, count = neighbours.shape
-    left = np.zeros((n_items, count, count), dtype=np.float32)
-    where = np.maximum(neighbours, 0)
-    sources = np.argsort(neighbours, axis=None, kind="stable")
-    sources = sources[np.count_nonzero(neighbours < 0) :]
-    owner, place = np.divmod(sources, count)
-    source = neighbours[owner, place]
-    for start in range(0, n_items, _BLOCK):
-        span = slice(*np.searchsorted(source, [start, start + _BLOCK]))
-        if span.start < span.stop:
-            rows = moments.gram_rows(start, min(start + _BLOCK, n_items))
-            gathered = rows[(source[span] - start)[:, None], where[owner[span]]]
-            left[owner[span], place[span]] = gathered
-    missing = neighbours < 0
     weights = np.zeros((n_items, count), dtype=np.float32)
-    for start in range(0, n_items, _BLOCK):
+
+    def solve(start: int) -> None:
         part = slice(start, start + _BLOCK)
-        absent = missing[part]
-        matrix = left[part] * ~absent[:, None, :]
+        present = neighbours[part] >= 0
+        matrix = left[part] * present[:, None, :]
         matrix[:, np.arange(count), np.arange(count)] += ridge
         right = moments.target[part].toarray()
-        right = np.take_along_axis(right, where[part], axis=1) * ~absent
+        right = np.take_along_axis(right, np.maximum(neighbours[part], 0), axis=1) * present
         weights[part] = np.linalg.solve(matrix, right[..., None])[..., 0]
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(solve, range(0, n_items, _BLOCK)))
     return weights
+
+
+def _left_sides(moments: Moments, neighbours: Ints, workers: int) -> Floats:
+    """Return (n_items, count, count): the Gram matrix between the neighbours of each item.
+
+    Goes through the Gram matrix once, block by block of its rows, as it does not fit in memory.
+    """
+    n_items, count = neighbours.shape
+    left = np.zeros((n_items, count, count), dtype=np.float32)
+    columns = np.maximum(neighbours, 0)
+    places = np.argsort(neighbours, axis=None, kind="stable")
+    owner, place = np.divmod(places[np.count_nonzero(neighbours < 0) :], count)
+    source = neighbours[owner, place]
+
+    def gather(start: int) -> None:
+        first, last = np.searchsorted(source, [start, start + _BLOCK])
+        if first < last:
+            rows = moments.gram_rows(start, min(start + _BLOCK, n_items))
+            mine = owner[first:last]
+            wanted = rows[(source[first:last] - start)[:, None], columns[mine]]
+            left[mine, place[first:last]] = wanted
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(gather, range(0, n_items, _BLOCK)))
+    return left
 
 
 def _matrix(neighbours: Ints, weights: Floats) -> Csr:
