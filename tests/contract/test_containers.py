@@ -10,6 +10,7 @@ from shared.contracts.service import Process, Service
 from shared.tools.local import services
 from shared.tools.local.kafka import VERSION
 from shared.tools.local.paths import CHECKOUT
+from shared.tools.local.stack import port_setting
 
 SERVICES = services.manifests(services.names())
 PROCESSES = [(service, process) for service in SERVICES for process in service.processes]
@@ -49,7 +50,8 @@ def test_a_container_is_what_the_manifest_declares(
     assert container["build"]["args"] == {"SERVICE": service.name}
     assert container["command"] == [process.name]
     assert container["mem_limit"] == f"{process.memory_mib}m"
-    published = [f"127.0.0.1:{process.port}:{process.port}"] if process.port else []
+    outside = f"${{{port_setting(service.name)}:-{process.port}}}"
+    published = [f"127.0.0.1:{outside}:{process.port}"] if process.port else []
     assert container.get("ports", []) == published
     assert container["environment"].get("SHOPLOOP_PORT") == process.port
 
