@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from shared.contracts.envelope import Envelope, decode, utc
@@ -100,11 +100,11 @@ def erasure_handler(service: Service, ports: Ports, clear: Clear) -> Handler:
     return handle
 
 
-async def answers(
-    bus: Bus, request: Envelope[Erasure], services: Collection[str]
-) -> dict[str, Mapping[str, int]]:
-    """Return what each of `services` removed for `request`; waits until all have answered."""
-    got: dict[str, Mapping[str, int]] = {}
+async def answers(bus: Bus, request_id: str) -> AsyncIterator[tuple[str, dict[str, int]]]:
+    """Yield each service's name and what it removed for the event `request_id`, for ever.
+
+    A service whose handler ran twice may be yielded twice.
+    """
     view = await bus.view([ERASURES])
     try:
         async for records in view.records():
@@ -112,13 +112,10 @@ async def answers(
                 if record.value is None:
                     continue
                 answer = decode(record.value, Erasure)
-                if answer.causedby == request.id and answer.data.service is not None:
-                    got[answer.data.service] = answer.data.removed
-            if got.keys() >= set(services):
-                break
+                if answer.causedby == request_id and answer.data.service is not None:
+                    yield answer.data.service, answer.data.removed
     finally:
         await view.close()
-    return got
 
 
 async def keep_forgotten(ports: Ports) -> None:

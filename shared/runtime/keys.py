@@ -16,6 +16,7 @@ from shared.contracts.service import Scope
 
 Ack = Literal["memory", "disk", "kafka"]
 """What an accepted event has reached when the sender is answered."""
+ACKS: tuple[Ack, ...] = ("memory", "disk", "kafka")
 Granted = Literal["events", "serve", "train", "admin"]
 GRANTED: tuple[Granted, ...] = ("events", "serve", "train", "admin")
 PUBLISHABLE, SECRET = "pk_", "sk_"

@@ -1,0 +1,98 @@
+"""`shoploop keys`: the installation's secrets and API keys."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.contracts.errors import Invalid, NotFound
+from shared.runtime import keys
+from shared.tools.local.paths import default_home
+
+app = typer.Typer(
+    help="Make, list and revoke API keys. Running services follow within seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+FileOption = Annotated[
+    Path | None,
+    typer.Option("--file", envvar="SHOPLOOP_KEYS", help="The keys file; default HOME/keys.json."),
+]
+
+
+def keys_file(named: Path | None) -> Path:
+    """Return the file that is meant."""
+    return named or default_home().root / "keys.json"
+
+
+@app.command()
+def init(file: FileOption = None) -> None:
+    """Make the secrets of a new installation, if there are none yet."""
+    chosen = keys_file(file)
+    there = chosen.exists()
+    keys.load_or_generate(chosen)
+    Console().print(f"{'kept' if there else 'made'} {chosen}", highlight=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_keys(file: FileOption = None) -> None:
+    """Show the API keys; the text only of those that were made with the installation."""
+    table = Table("name", "scopes", "origins", "ack", box=None, header_style="bold")
+    table.add_column("key", no_wrap=True, min_width=36)
+    for key in keys.load(keys_file(file)).api_keys:
+        table.add_row(
+            key.name, " ".join(key.scopes), " ".join(key.origins) or "any", key.ack, key.key or "-"
+        )
+    Console(soft_wrap=True).print(table)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What you call it; must be new.")],
+    scope: Annotated[
+        list[str], typer.Option(help="events, serve, train or admin; may be given several times.")
+    ],
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Where pages may use it: https://shop.example")
+    ] = None,
+    ack: Annotated[str, typer.Option(help="memory, disk or kafka.")] = "disk",
+    file: FileOption = None,
+) -> None:
+    """Make a key and print it once; with the scope events alone it is publishable."""
+    chosen = keys_file(file)
+    secrets = keys.load(chosen)
+    if any(key.name == name for key in secrets.api_keys):
+        raise Invalid(f"there is a key {name!r} already: choose another name", field="name")
+    text, kept = keys.make(name, _scopes(scope), origins=tuple(origin or ()), ack=_ack(ack))
+    keys.save(chosen, msgspec.structs.replace(secrets, api_keys=(*secrets.api_keys, kept)))
+    print(text)
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="As `keys list` shows it.")], file: FileOption = None
+) -> None:
+    """Take a key back: within seconds it opens nothing any more."""
+    chosen = keys_file(file)
+    secrets = keys.load(chosen)
+    left = tuple(key for key in secrets.api_keys if key.name != name)
+    if len(left) == len(secrets.api_keys):
+        raise NotFound(f"there is no key {name!r}; `shoploop keys list` shows them")
+    keys.save(chosen, msgspec.structs.replace(secrets, api_keys=left))
+
+
+def _scopes(given: list[str]) -> tuple[keys.Granted, ...]:
+    unknown = sorted(set(given) - set(keys.GRANTED))
+    if unknown:
+        raise Invalid(f"{unknown[0]!r} is none of {', '.join(keys.GRANTED)}", field="scope")
+    return tuple(scope for scope in keys.GRANTED if scope in given)
+
+
+def _ack(given: str) -> keys.Ack:
+    for level in keys.ACKS:
+        if level == given:
+            return level
+    raise Invalid(f"{given!r} is none of {', '.join(keys.ACKS)}", field="ack")
