@@ -1,8 +1,7 @@
 """A whole recommender on ports that need no network: both processes beside each other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,25 +122,24 @@ class Shop:
                 await asyncio.sleep(0.005)
         return found
 
-    async def decisions(self, count: int) -> list[Decision]:
-        """Return the decisions once there are so many."""
+    async def decision(self, request_id: str) -> Decision:
+        """Return the decision of a request once it is published."""
 
-        async def there() -> list[Decision]:
-            found = [envelope.data for envelope in self.http.published(DECISIONS)]
-            return found if len(found) >= count else []
+        async def there() -> Decision | None:
+            found = (envelope.data for envelope in self.http.published(DECISIONS))
+            return next((d for d in found if d.request_id == request_id), None)
 
-        found: list[Decision] = await self.eventually(there)
+        found: Decision = await self.eventually(there)
         return found
 
 
 @pytest.fixture
-async def shop(component: Open) -> AsyncIterator[Shop]:
+async def shop(component: Open) -> Shop:
     """An open shop without goods and without a release."""
     given = {"explore": 0.0, "shelf_refresh_s": 0.0}
-    async with AsyncExitStack():
-        worker = await component(SERVICE, build, "worker", Settings, **given)
-        http = await component(SERVICE, build, "http", Settings, **given)
-        yield Shop(http, worker)
+    worker = await component(SERVICE, build, "worker", Settings, **given)
+    http = await component(SERVICE, build, "http", Settings, **given)
+    return Shop(http, worker)
 
 
 @pytest.fixture
