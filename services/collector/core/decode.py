@@ -15,10 +15,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from shared.contracts.events.behaviour import ACTIONS
-
 from services.collector.core.incoming import Attributes, Fault, Incoming, Parsed
 from shared.contracts.errors import Invalid
+from shared.contracts.events.behaviour import ACTIONS
 
 E = TypeVar("E")
 _WHERE = re.compile(r"^(?P<reason>.*?)(?: - at `\$(?P<field>.*)`)?$", re.DOTALL)
@@ -29,7 +28,7 @@ class _Id(msgspec.Struct):
 
 
 class _Shape(msgspec.Struct):
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Wrapped(msgspec.Struct):
@@ -119,7 +118,7 @@ class Shape(Generic[E]):
         return parsed
 
     def _event(self, raw: msgspec.Raw) -> Incoming[E]:
-        if _shape.decode(raw).data is not None:
+        if bytes(_shape.decode(raw).data) not in (b"", b"null"):
             return self._one.decode(raw)
         fact = self._fact.decode(raw)
         if not self._flat:

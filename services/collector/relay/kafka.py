@@ -8,16 +8,14 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from services.collector.relay.sink import LOG_HEADER, SEQ_HEADER, Slot
+from services.collector.relay.sink import LOG_HEADER, SEQ_HEADER, Heads, Slot
 from services.collector.wal.format import Named, Record
 from services.collector.wal.index import Place
-from shared.contracts.envelope import CONTENT_TYPE
 from shared.contracts.errors import Retryable
 
 _BATCH_BYTES = 512 << 10
 _SETTLE_S = 0.25
 _CLOSE_S = 2.0
-Headers = list[tuple[str, bytes]]
 
 
 class KafkaSink:
@@ -40,14 +38,7 @@ class KafkaSink:
     def __init__(self, bootstrap: str, *, log: str, topics: Sequence[Named]) -> None:
         self._bootstrap = bootstrap
         self._log = log.encode()
-        self._heads: dict[str, Headers] = {
-            name: [
-                ("content-type", CONTENT_TYPE),
-                ("ce_type", type_.encode()),
-                (LOG_HEADER, self._log),
-            ]
-            for name, type_ in topics
-        }
+        self._heads = Heads(log, topics)
         self._producer: Any = None
 
     async def open(self) -> None:
@@ -100,7 +91,7 @@ class KafkaSink:
         at = 0
         while at < len(records):
             batch = self._producer.create_batch()
-            count = self._fill(batch, slot.topic, records, at)
+            count = self._fill(batch, records, at)
             sent.append((count, await self._send(batch, slot)))
             at += count
         offsets: list[int] = []
@@ -109,17 +100,17 @@ class KafkaSink:
             offsets.extend(range(base, base + count))
         return offsets
 
-    def _fill(self, batch: Any, topic: str, records: Sequence[Record], at: int) -> int:
+    def _fill(self, batch: Any, records: Sequence[Record], at: int) -> int:
         """Put records from `at` on into the batch until it is full; return how many."""
-        head = self._heads[topic]
+        headers_of = self._heads.of
         append = batch.append
         for n in range(at, len(records)):
             record = records[n]
-            headers = [*head, (SEQ_HEADER, b"%d" % record.seq), ("ce_id", record.id)]
-            if record.trace:
-                headers.append(("traceparent", record.trace))
             taken = append(
-                timestamp=record.at_ms, key=record.key, value=record.value, headers=headers
+                timestamp=record.at_ms,
+                key=record.key,
+                value=record.value,
+                headers=headers_of(record),
             )
             if taken is None:
                 return n - at

@@ -3,11 +3,37 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from services.collector.wal.format import Record
+from services.collector.wal.format import Named, Record
 from services.collector.wal.index import Place
+from shared.contracts.envelope import CONTENT_TYPE
 
 LOG_HEADER = "wal_log"
 SEQ_HEADER = "wal_seq"
+
+
+class Heads:
+    """The headers of records: those that every record of a topic shares are made once."""
+
+    def __init__(self, log: str, topics: Sequence[Named]) -> None:
+        self._shared = {
+            name: [
+                ("content-type", CONTENT_TYPE),
+                ("ce_type", type_.encode()),
+                (LOG_HEADER, log.encode()),
+            ]
+            for name, type_ in topics
+        }
+
+    def of(self, record: Record) -> list[tuple[str, bytes]]:
+        """Return the record's headers: what it is, and its log and number there."""
+        headers = [
+            *self._shared[record.topic],
+            (SEQ_HEADER, b"%d" % record.seq),
+            ("ce_id", record.id),
+        ]
+        if record.trace:
+            headers.append(("traceparent", record.trace))
+        return headers
 
 
 class Slot(NamedTuple):
