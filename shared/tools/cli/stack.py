@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+from shared.runtime.bus import admin
 from shared.tools.local import LocalStackError, Stack, state
 from shared.tools.local.paths import CHECKOUT, Home, default_home
 from shared.tools.local.program import Echo, coloured, silent
@@ -70,7 +71,7 @@ def open_stack(
     keep_alive: bool = False,
     echo: Echo = silent,
 ) -> Iterator[Stack]:
-    """Run a stack with a progress bar for what has to be downloaded first.
+    """Run a stack with all topics made, and a progress bar for what has to be downloaded first.
 
     Kafka and Redis named in SHOPLOOP_KAFKA and SHOPLOOP_REDIS are used, not started.
     """
@@ -96,6 +97,7 @@ def open_stack(
         keep_alive=keep_alive,
         kafka=os.environ.get("SHOPLOOP_KAFKA", ""),
         redis=os.environ.get("SHOPLOOP_REDIS", ""),
+        prepare=_make_topics,
         echo=echo,
         progress=progress,
     ) as stack:
@@ -191,6 +193,12 @@ def status(
         )
     table.add_row("", "", "", f"[bold]{total:.0f}[/]")
     Console().print(table)
+
+
+def _make_topics(stack: Stack) -> None:
+    """Make every declared topic before the services start, so that none waits for another's."""
+    production = os.environ.get("SHOPLOOP_ENVIRONMENT") == "production"
+    admin.ensure_topics(stack.kafka, admin.wanted_by(names(), production=production))
 
 
 def _running(home: Path | None) -> state.RunState | None:
