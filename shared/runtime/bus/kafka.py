@@ -245,6 +245,7 @@ class KafkaView:
     """Whole topics read without a group, from their start."""
 
     _POLL_S = 0.2
+    _POLL_RECORDS = 1_000  # some 5 ms of unpacking, in a process that answers requests
 
     def __init__(self, consumer: AIOKafkaConsumer, ends: Mapping[Any, int]) -> None:
         self._consumer = consumer
@@ -257,7 +258,9 @@ class KafkaView:
         """See `View.records`."""
         while not self._closed:
             try:
-                found = await self._consumer.getmany(timeout_ms=self._POLL_S * 1000)
+                found = await self._consumer.getmany(
+                    timeout_ms=self._POLL_S * 1000, max_records=self._POLL_RECORDS
+                )
             except ConsumerStoppedError:
                 return
             except KafkaError as error:

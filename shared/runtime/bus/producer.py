@@ -45,11 +45,12 @@ class Producer:
     async def append(self, topic: str, record: Outgoing, now: float) -> Position:
         """Append and wait for the acknowledgement; see `Bus.publish` for the errors."""
         async with self._sending(topic, 1) as client:
+            partitions = len(await client.partitions_for(topic))
             acknowledged = await client.send(
                 topic,
                 value=record.value,
                 key=record.key,
-                partition=await _partition(client, topic, record),
+                partition=_partition(record, partitions),
                 headers=list(record.headers),
                 timestamp_ms=int(now * 1000),
             )
@@ -61,9 +62,10 @@ class Producer:
     ) -> list[Position]:
         """Append in batches of one partition; positions are in the order of `records`."""
         async with self._sending(topic, len(records)) as client:
+            partitions = len(await client.partitions_for(topic))
             chosen = defaultdict(list)
             for i, record in enumerate(records):
-                chosen[await _partition(client, topic, record)].append(i)
+                chosen[_partition(record, partitions)].append(i)
             positions: dict[int, Position] = {}
             sends = [
                 _send_batches(client, topic, partition, {i: records[i] for i in indexes}, now)
@@ -143,9 +145,8 @@ class Producer:
             retiring.add_done_callback(self._retired.discard)
 
 
-async def _partition(client: AIOKafkaProducer, topic: str, record: Outgoing) -> int:
-    partitions = await client.partitions_for(topic)
-    return partition_of(NO_KEY.encode() if record.key is None else record.key, len(partitions))
+def _partition(record: Outgoing, partitions: int) -> int:
+    return partition_of(NO_KEY.encode() if record.key is None else record.key, partitions)
 
 
 async def _send_batches(

@@ -34,7 +34,7 @@ class KafkaSettings:
     batch_bytes: int = 256 << 10
     request_bytes: int = 1_040_000
     fetch_wait_ms: int = 50
-    fetch_bytes_per_partition: int = 1 << 20
+    fetch_bytes_per_partition: int = 512 << 10
     session_timeout_ms: int = 6_000
     heartbeat_ms: int = 1_500
     rebalance_timeout_ms: int = 30_000
