@@ -23,7 +23,7 @@ HISTORY = Key(
     kind="zset",
     about="What a person did lately: <code><item>, scored by the time of the newest such event.",
     ttl=timedelta(days=60),
-    bound="200 members a person",
+    bound="about 250 members a person",
 )
 MARKS = Key(
     name="recommender-marks",
@@ -31,7 +31,7 @@ MARKS = Key(
     kind="zset",
     about="What went into and out of a person's cart and was hidden or shown again.",
     ttl=timedelta(days=180),
-    bound="400 members a person",
+    bound="about 450 members a person",
 )
 BOUGHT = Key(
     name="recommender-bought",
@@ -39,7 +39,7 @@ BOUGHT = Key(
     kind="zset",
     about="Order lines of a person, and those that were given back.",
     ttl=timedelta(days=400),
-    bound="400 members a person",
+    bound="about 450 members a person",
 )
 OPTED_OUT = Key(
     name="recommender-opted-out",

@@ -22,7 +22,10 @@ from shared.contracts.service import Key
 from shared.runtime.kv import KeyValue
 
 KEEP: Mapping[str, int] = {HISTORY.name: 200, MARKS.name: 400, BOUGHT.name: 400}
-"""Newest members of each sorted set that stay."""
+"""Newest members of each sorted set that stay when it is trimmed."""
+TRIM_AFTER = 50
+"""Members added to a set between two trimmings, which cost as much as the adding."""
+_COUNTED = 100_000
 READ_EVENTS = 60
 READ_MARKS = 400
 READ_BOUGHT = 400
@@ -39,6 +42,7 @@ class People:
 
     def __init__(self, kv: KeyValue) -> None:
         self._kv = kv
+        self._grown: dict[tuple[str, str], int] = {}
         self._waiting: list[tuple[Sequence[str], asyncio.Future[list[Rows]]]] = []
         self._reading: asyncio.Task[None] | None = None
 
@@ -56,7 +60,8 @@ class People:
         for key, people in sets:
             for person, members in people.items():
                 pipeline.zadd(key, person, scores=members, newest=True)
-                pipeline.ztrim(key, person, keep=KEEP[key.name])
+                if self._full(key, person, len(members)):
+                    pipeline.ztrim(key, person, keep=KEEP[key.name])
                 queued += 1
                 if queued % _WRITE_AT_ONCE == 0:
                     await pipeline.execute()
@@ -93,6 +98,15 @@ class People:
     async def set_built(self) -> None:
         """Note that the views are built."""
         await self._kv.set(BUILT, value=_YES)
+
+    def _full(self, key: Key, person: str, added: int) -> bool:
+        """Whether to trim: once for every `TRIM_AFTER` members that this process added."""
+        grown = self._grown.get((key.name, person), 0) + added
+        full = grown >= TRIM_AFTER
+        if len(self._grown) >= _COUNTED:
+            self._grown.clear()
+        self._grown[key.name, person] = 0 if full else grown
+        return full
 
     async def _read_waiting(self) -> None:
         while self._waiting:
