@@ -44,7 +44,7 @@ def run(service: Service, settings: type[S], build: Build[S]) -> None:
 
     `build(process, settings, ports)` puts the process of that name together. Kafka and Redis may
     be away at the start: what needs them waits and says so, what does not goes on. Exit codes: 0
-    after a signal, 1 after a failure of any part, 2 for a wrong command line or wrong settings.
+    after a signal, 2 for a wrong command line or keys that cannot be read, 1 for any other failure.
     """
     process = _chosen(service, sys.argv[1:])
     given = read(settings)
@@ -96,6 +96,7 @@ class _Runner:
         self._asked_to_stop = asyncio.Event()
         self._stop_loops = asyncio.Event()
         self._topics_exist = asyncio.Event()
+        self._deadline = _Deadline(settings.drain_s + settings.shutdown_s)
 
     async def run(self, build: Build[Any]) -> None:
         """Begin, run until a signal, end in order; raises what a part raised."""
@@ -110,30 +111,40 @@ class _Runner:
                 async with asyncio.TaskGroup() as group:
                     await self._until_stopped(group, app, http)
         finally:
-            async with asyncio.timeout(self._settings.shutdown_s):
-                await app.stop()
-                await self._opened.close()
+            self._deadline.start()
+            await app.stop()
+            await self._opened.close()
+            self._deadline.met()
         _log.info("stopped")
 
     async def _until_stopped(self, group: asyncio.TaskGroup, app: App, http: Server | None) -> None:
-        settings = self._settings
-        background = [group.create_task(self._follow_keys()), *self._topics_task(group)]
-        background += [
-            group.create_task(_endless(name, task), name=name) for name, task in app.tasks.items()
-        ]
-        serving = group.create_task(self._serve(http)) if http else None
-        loops = [group.create_task(self._consume(loop)) for loop in self._loops(app)]
+        def begin(name: str, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            task = group.create_task(part, name=name)
+            task.add_done_callback(self._note_end)
+            return task
+
+        background = [begin("keys", self._follow_keys())]
+        if topics := self._topics():
+            background.append(begin("topics", self._ensure_topics(topics)))
+        background += [begin(name, _endless(name, task)) for name, task in app.tasks.items()]
+        loops = [begin("loop", self._consume(loop)) for loop in self._loops(app)]
+        serving = begin("http", self._serve(http)) if http else None
         await self._asked_to_stop.wait()
+        self._deadline.start()
         self._readiness.hold = "shutting down"
-        _log.info("shutting down", deadline_s=settings.shutdown_s)
-        await asyncio.sleep(settings.drain_s)
+        _log.info("shutting down", deadline_s=self._settings.shutdown_s)
+        await asyncio.sleep(self._settings.drain_s)
         if http is not None and serving is not None:
             http.should_exit = True
             await serving
         self._stop_loops.set()
-        await asyncio.wait_for(asyncio.gather(*loops), settings.shutdown_s)
-        for task in background:
-            task.cancel()
+        await asyncio.gather(*loops)
+        await _ended(background)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a part failed", part=task.get_name(), exc_info=task.exception())
+            self._deadline.start()
 
     async def _unless_stopped(self, step: Coroutine[Any, Any, Any]) -> bool:
         """Take a step that a signal may cut short; True if it was taken."""
@@ -196,12 +207,9 @@ class _Runner:
         if await self._unless_stopped(self._topics_exist.wait()):
             await loop.run(self._stop_loops)
 
-    def _topics_task(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    def _topics(self) -> list[Topic[Any]]:
         service = self._service
-        topics = {t.name: t for t in (*service.reads, *service.views, *service.writes)}
-        if not topics:
-            return []
-        return [group.create_task(self._ensure_topics(list(topics.values())))]
+        return list(dict.fromkeys((*service.reads, *service.views, *service.writes)))
 
     async def _ensure_topics(self, topics: list[Topic[Any]]) -> None:
         production = self._settings.production
@@ -221,6 +229,39 @@ class _Runner:
             await asyncio.sleep(KEYS_S)
             if self._keys.refresh():
                 _log.info("keys read again")
+
+
+class _Deadline:
+    """Ends the process, come what may, some time after it was told to end or has failed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+        self._started = False
+
+    def start(self) -> None:
+        """Begin to count, if that has not begun yet."""
+        if not self._started:
+            self._started = True
+            self._timer.start()
+
+    def met(self) -> None:
+        """All has ended in time."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        _log.critical("did not end in time and is cut short")
+        sys.stderr.flush()
+        os._exit(1)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until they are gone: `asyncio.wait_for` swallows that in Python 3.11."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=0.2)
 
 
 def _without_routes(service: Service) -> Service:

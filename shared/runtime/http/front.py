@@ -87,7 +87,7 @@ class Front:
             door.states[status] = counter
         counter.inc()
         door.seconds.observe(seconds)
-        if status >= 500 or self._settings.access_log:
+        if (status >= 500 or self._settings.access_log) and not door.builtin:
             _log.info(
                 "request", route=door.declared.path, method=method, status=status,
                 ms=round(seconds * 1000, 1),

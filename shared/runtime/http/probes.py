@@ -41,7 +41,8 @@ class Readiness:
 
 async def _asked(check: Check) -> str | None:
     try:
-        return await asyncio.wait_for(check.test(), CHECK_TIMEOUT_S)
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await check.test()
     except TimeoutError:
         return f"no answer within {CHECK_TIMEOUT_S:g} s"
     except Retryable as error:
