@@ -191,11 +191,14 @@ class WorkLoop:
         await asyncio.gather(*(lane.end(self._limits.hand_over_s) for lane in lanes))
         for lane in lanes:
             self._crash = self._crash or lane.failure
-        if self._work is not None:
-            await self._commit(self._work)
-        for partition in partitions:
-            self._lanes.pop(partition, None)
-            self._committed.pop(partition, None)
+        try:
+            if self._work is not None:
+                await self._commit(self._work)
+        finally:
+            # A lane that ended must not stay: the partition may come back to us.
+            for partition in partitions:
+                self._lanes.pop(partition, None)
+                self._committed.pop(partition, None)
 
     async def _leave(self) -> None:
         await self._hand_over(list(self._lanes))

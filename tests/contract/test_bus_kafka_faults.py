@@ -169,6 +169,25 @@ async def test_no_broker_is_retryable_and_its_return_is_enough(scene: Scene) -> 
     scene.bus = scene.new_bus()
 
 
+async def test_a_broker_that_hangs_is_given_up_in_time(scene: Scene) -> None:
+    """A frozen machine keeps its connections open: every request would hang with it."""
+    bus = scene.new_bus(publish_timeout_s=0.5)
+    await bus.publish(scene.topic, scene.event(0))
+    scene.stack.suspend("kafka")
+    try:
+        with pytest.raises(Retryable):
+            await bus.publish(scene.topic, scene.event(1))
+        assert not await bus.healthy()
+    finally:
+        scene.stack.resume("kafka")
+    async with asyncio.timeout(PATIENCE_S):
+        while not await bus.healthy():
+            await asyncio.sleep(0.05)
+    await scene.bus.close()
+    scene.bus = bus
+    await scene.publish([2])
+
+
 async def test_a_topic_that_does_not_exist_says_what_to_do(stack: Stack) -> None:
     """Nothing is created behind the operator's back, with the wrong partitions."""
     topic = Topic("never-made", Said, "", "who", lambda e: e.data.who, days(1))

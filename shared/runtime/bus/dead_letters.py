@@ -13,7 +13,7 @@ from shared.contracts.errors import NotFound, Retryable
 from shared.contracts.topics import dead_letters
 from shared.runtime.bus.admin import admin
 from shared.runtime.bus.port import Position, Record
-from shared.runtime.bus.records import redrives
+from shared.runtime.bus.records import redrive_marker, redrives
 
 READ_TIMEOUT_MS = 5_000
 SEND_TIMEOUT_S = 15
@@ -87,7 +87,9 @@ def _read(bootstrap: str, service: str, connection: Any) -> Iterator[Letter]:
         if topic not in client.list_topics():
             raise NotFound(f"there is no topic {topic!r}: is {service!r} a service?")
         end = client.list_partition_offsets({partition: OffsetSpec.LATEST})[partition].offset
-        known = client.list_group_offsets([_marker(service)]).get(_marker(service), {})
+        known = client.list_group_offsets([redrive_marker(service)]).get(
+            redrive_marker(service), {}
+        )
     redriven = known[partition].offset if partition in known else 0
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **connection)
     try:
@@ -126,16 +128,11 @@ def _letter(found: Any, redriven: int) -> Letter:
     )  # fmt: skip
 
 
-def _marker(service: str) -> str:
-    """Name the group whose committed offset says how far the letters were sent back."""
-    return f"{redrives(service)}-marker"
-
-
 def _remember(bootstrap: str, service: str, offset: int, connection: Any) -> None:
     partition = TopicPartition(dead_letters(service), 0)
     with admin(bootstrap, **connection) as client:
         client.alter_group_offsets(
-            _marker(service), {partition: OffsetAndMetadata(offset, "", None)}
+            redrive_marker(service), {partition: OffsetAndMetadata(offset, "", None)}
         )
 
 

@@ -10,6 +10,7 @@ from kafka.structs import OffsetAndMetadata
 
 from shared.contracts.errors import Invalid, NotFound
 from shared.runtime.bus.admin import admin
+from shared.runtime.bus.records import redrive_marker
 
 READ_TIMEOUT_MS = 5_000
 
@@ -85,10 +86,11 @@ def lag(
 
 
 def groups_of(bootstrap: str, services: Sequence[str], **connection: Any) -> list[str]:
-    """Return the groups that the broker knows of these services: ``<service>`` and its own."""
+    """Return the groups of these services that the broker knows: ``<service>[-<group>]``."""
     with admin(bootstrap, **connection) as client:
         known = [g["group_id"] for g in client.list_groups()]
-    return sorted(g for g in known if any(g == s or g.startswith(f"{s}-") for s in services))
+    own = [g for g in known for s in services if g == s or g.startswith(f"{s}-")]
+    return sorted({*own} - {redrive_marker(s) for s in services})
 
 
 def replay(

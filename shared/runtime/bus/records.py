@@ -31,6 +31,11 @@ def redrives(service: str) -> str:
     return f"{service}-redrive"
 
 
+def redrive_marker(service: str) -> str:
+    """Return the name of the group whose offset says how far dead letters were sent back."""
+    return f"{redrives(service)}-marker"
+
+
 class Outgoing(NamedTuple):
     """Key, value and headers of a record that is not yet in a topic."""
 
