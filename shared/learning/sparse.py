@@ -77,3 +77,10 @@ def sparse(matrix: Floats) -> Sparse:
     from scipy.sparse import csr_matrix
 
     return csr_matrix(matrix.astype(np.float32))
+
+
+def picked(matrix: Sparse, rows: Ints, columns: Ints) -> Floats:
+    """Return the entries at these places; scipy refuses to pick none."""
+    if len(rows) == 0:
+        return np.zeros(0, dtype=np.float32)
+    return np.asarray(matrix[rows, columns]).ravel()

@@ -10,7 +10,7 @@ from shared.learning.features.interactions import Interactions
 from shared.learning.models.baskets import baskets
 from shared.learning.models.csr import Csr
 from shared.learning.models.item_to_item import ItemToItem
-from shared.learning.sparse import column_norms, cosine, csr, hollow, largest_in_rows
+from shared.learning.sparse import column_norms, cosine, csr, hollow, largest_in_rows, picked
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ItemKnn(ItemToItem):
         neighbours = largest_in_rows(likeness, chosen.neighbours)
         target, place = np.nonzero(neighbours >= 0)
         source = neighbours[target, place]
-        values = np.asarray(likeness[target, source]).ravel()
+        values = picked(likeness, target, source)
         return cls(
             Csr.of(csr(source, target, values, likeness.shape)), chosen.recency, chosen.max_history
         )
