@@ -32,6 +32,7 @@ _PREFLIGHT = [
     (b"access-control-allow-headers", b"authorization, content-type, x-api-key, traceparent, x-request-id"),
     (b"access-control-max-age", b"86400"),
 ]  # fmt: skip
+_SWEEP_S = 1.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _GONE = 499
 """What is counted when the caller left before the answer (as nginx does)."""
@@ -50,6 +51,8 @@ class Front:
         self._gate = gate
         self._settings = settings
         self._in_flight = 0
+        self._timed: dict[_Exchange, float] = {}
+        self._sweeping = False
         metrics.HTTP_IN_FLIGHT.labels(service.name).set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +64,7 @@ class Front:
         else:
             await send({"type": "websocket.close", "code": 1003})
 
-    def enter(self, door: Door) -> None:
+    def enter(self, door: Door, exchange: "_Exchange") -> None:
         """Count a request in; raises 503 when there are too many at once."""
         if self._in_flight >= self._settings.max_in_flight and not door.builtin:
             metrics.HTTP_REFUSED.labels(self._service, "busy").inc()
@@ -69,10 +72,28 @@ class Front:
                 503, "Too many requests are under way. Try again.", headers={"Retry-After": "1"}
             )
         self._in_flight += 1
+        self._timed[exchange] = time.monotonic()
+        if not self._sweeping:
+            self._sweeping = True
+            self._sweep_soon()
 
-    def leave(self) -> None:
+    def leave(self, exchange: "_Exchange") -> None:
         """Count a request out."""
         self._in_flight -= 1
+        del self._timed[exchange]
+
+    def _sweep_soon(self) -> None:
+        # One timer for all: a timer for each request would cost more than everything else here.
+        seconds = min(_SWEEP_S, self._settings.request_timeout_s / 2)
+        asyncio.get_running_loop().call_later(seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        latest = time.monotonic() - self._settings.request_timeout_s
+        for exchange in [e for e, began in self._timed.items() if began < latest]:
+            exchange.expire()
+        self._sweeping = bool(self._timed)
+        if self._sweeping:
+            self._sweep_soon()
 
     def count(self, door: Door | None, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
@@ -100,6 +121,7 @@ class _Exchange:
     __slots__ = (
         "_cors",
         "_door",
+        "_expired",
         "_front",
         "_headers",
         "_id",
@@ -108,6 +130,7 @@ class _Exchange:
         "_scope",
         "_send",
         "_status",
+        "_task",
         "_trace",
     )  # fmt: skip
 
@@ -118,6 +141,8 @@ class _Exchange:
         self._send = send
         self._status = 0
         self._received = 0
+        self._expired = False
+        self._task: asyncio.Task[Any] | None = asyncio.current_task()
         self._door: Door | None = None
         self._cors: list[tuple[bytes, bytes]] = []
         self._headers: Headers = {k: v for k, v in scope["headers"] if k in _READ}
@@ -131,6 +156,11 @@ class _Exchange:
             await self._answer()
         except ClientDisconnect:
             self._status = self._status or _GONE
+        except asyncio.CancelledError:
+            if not self._expired or self._task is None:
+                raise
+            self._task.uncancel()
+            await self._explain(Problem(503, "This took too long and was given up. Try again."))
         except Exception as error:
             await self._explain(error)
         finally:
@@ -145,7 +175,7 @@ class _Exchange:
             return
         self._door, params = front._doors.find(scope["method"], scope["path"])
         door = self._door
-        front.enter(door)
+        front.enter(door, self)
         try:
             self._allow_origin(door)
             key = None if door.builtin else front._gate.admit(door.declared, self._headers, scope)
@@ -153,10 +183,15 @@ class _Exchange:
             scope["path_params"] = params
             scope["endpoint"] = door.endpoint
             scope["state"] = {"key": key, "request_id": self._id, "trace": self._trace}
-            async with asyncio.timeout(front._settings.request_timeout_s):
-                await door.app(scope, receive, self._start)
+            await door.app(scope, receive, self._start)
         finally:
-            front.leave()
+            front.leave(self)
+
+    def expire(self) -> None:
+        """Give the request up."""
+        if self._task is not None and not self._expired:
+            self._expired = True
+            self._task.cancel()
 
     def _allow_origin(self, door: Door) -> None:
         origin = self._headers.get(b"origin")
@@ -215,8 +250,6 @@ class _Exchange:
         await self._send(message)
 
     async def _explain(self, error: Exception) -> None:
-        if isinstance(error, TimeoutError):
-            error = Problem(503, "This took too long and was given up. Try again.")
         problem = problem_of(error)
         if problem.status_code >= 500 and not isinstance(error, Problem):
             _log.error("request failed", route=self._route(), exc_info=error)
