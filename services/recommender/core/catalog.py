@@ -32,7 +32,9 @@ class Catalog:
         self.ids: list[str] = []
         self.version = 0
         self._row: dict[str, int] = {}
-        self._titles: dict[int, tuple[str, Mapping[str, str]]] = {}
+        # Lists of strings and a sparse dict: what the garbage collector need not look through.
+        self._titles: list[str] = []
+        self._translations: dict[int, Mapping[str, str]] = {}
         self._paths: dict[tuple[str, ...], int] = {(): 0}
         self._brands: dict[str, int] = {}
         self._known = np.zeros(_FIRST_ROWS, dtype=bool)
@@ -81,6 +83,7 @@ class Catalog:
         if row is None:
             row = self._row[item] = len(self.ids)
             self.ids.append(item)
+            self._titles.append(item)
             self._grow()
             self.version += 1
         return row
@@ -97,11 +100,12 @@ class Catalog:
     def title(self, item: str, lang: str) -> str:
         """Return the item's title in the language, else the shop's own, else its id."""
         row = self._row.get(item)
-        title, others = self._titles.get(-1 if row is None else row, (item, {}))
-        for tag, text in others.items():
+        if row is None:
+            return item
+        for tag, text in self._translations.get(row, {}).items():
             if tag.lower().split("-")[0] == lang:
                 return text
-        return title
+        return self._titles[row]
 
     def put(self, product: Product, time_s: float) -> None:
         """Take the product as it is now."""
@@ -117,7 +121,10 @@ class Catalog:
             if product.brand is None
             else self._brands.setdefault(product.brand, len(self._brands))
         )
-        self._titles[row] = (product.title, product.titles)
+        self._titles[row] = product.title
+        self._translations.pop(row, None)
+        if product.titles:
+            self._translations[row] = product.titles
         self.version += 1
 
     def remove(self, item: str) -> None:
@@ -125,7 +132,8 @@ class Catalog:
         row = self._row.get(item)
         if row is not None:
             self._known[row] = self._open[row] = False
-            self._titles.pop(row, None)
+            self._titles[row] = item
+            self._translations.pop(row, None)
             self.version += 1
 
     def within(self, category: str) -> Bools:
