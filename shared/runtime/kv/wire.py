@@ -6,7 +6,9 @@ for each answer) and its pool 50 µs on a connection; one write and one loop ove
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -42,6 +44,8 @@ AWAY = (
 
 _pack = cast("Callable[[tuple[Value, ...]], bytes]", hiredis.pack_command)
 
+_SWEEP_S = 0.25
+
 
 class Wire(Protocol):
     """Sends commands and returns the raw answers, errors among them as values."""
@@ -76,14 +80,21 @@ class _Sockets:
         self._timeout_s = timeout_s
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Any] = []
+        self._due: dict[Any, float] = {}
+        self._sweeping = False
 
     async def __call__(
         self, commands: Sequence[tuple[Value, ...]], *, timeout_s: float | None = None
     ) -> list[Any]:
         sent = b"".join([_pack(command) for command in commands])
+        allowed_s = timeout_s or self._timeout_s
         try:
-            async with asyncio.timeout(timeout_s or self._timeout_s), self._free:
-                return await self._exchange(sent, len(commands))
+            async with asyncio.timeout(allowed_s) if self._free.locked() else nullcontext():
+                await self._free.acquire()
+            try:
+                return await self._exchange(sent, len(commands), allowed_s)
+            finally:
+                self._free.release()
         except AWAY as error:
             raise _retryable(error) from error
 
@@ -92,19 +103,43 @@ class _Sockets:
             await self._idle.pop().disconnect()
         await self._redis.aclose()
 
-    async def _exchange(self, sent: bytes, count: int) -> list[Any]:
+    async def _exchange(self, sent: bytes, count: int, allowed_s: float) -> list[Any]:
         connection = await self._connected()
+        self._limit(connection, allowed_s)
         # The library's own reader and writer; its public calls cost a timer for each answer.
         try:
             connection._writer.write(sent)
             read = connection._parser.read_response
             answers = [await read() for _ in range(count)]
-        except BaseException:
+        except BaseException as error:
             # Answers may still be under way; nobody else must get them.
+            late = self._due.pop(connection, None) is None
             await connection.disconnect(nowait=True)
+            if late and isinstance(error, AWAY):
+                raise TimeoutError(f"no answer within {allowed_s:g} s") from error
             raise
+        self._due.pop(connection, None)
         self._idle.append(connection)
         return answers
+
+    def _limit(self, connection: Any, allowed_s: float) -> None:
+        self._due[connection] = time.monotonic() + allowed_s
+        if not self._sweeping:
+            self._sweeping = True
+            self._sweep_soon()
+
+    def _sweep_soon(self) -> None:
+        # One timer for all: one for each command would double what a command costs.
+        asyncio.get_running_loop().call_later(min(_SWEEP_S, self._timeout_s / 4), self._sweep)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for connection in [c for c, due in self._due.items() if due < now]:
+            del self._due[connection]
+            connection._writer.transport.abort()
+        self._sweeping = bool(self._due)
+        if self._sweeping:
+            self._sweep_soon()
 
     async def _connected(self) -> Any:
         while self._idle:
