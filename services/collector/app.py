@@ -1,16 +1,20 @@
 """Where the collector's HTTP process is put together."""
 
+import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from starlette.routing import Route
 
 from services.collector.api import router, routes
 from services.collector.core.bots import Paces
 from services.collector.core.incoming import Parsed
 from services.collector.door import Door
 from services.collector.intake import Desk
+from services.collector.manifest import SERVICE
 from services.collector.receipts import Receipts
 from services.collector.relay.kafka import KafkaSink
 from services.collector.relay.relay import Relay
@@ -18,17 +22,23 @@ from services.collector.relay.sink import Sink
 from services.collector.sealing import seal
 from services.collector.settings import CollectorSettings
 from services.collector.spool import Spool
+from shared.contracts.ids import AnonId, UserId
 from shared.contracts.topics import (
     BEHAVIOUR,
     BEHAVIOUR_REJECTED,
     CATALOG,
+    ERASURES,
     IDENTITIES,
     ORDERS,
     SHOPPERS,
 )
 from shared.runtime.app import App, Check, Ports
+from shared.runtime.erasure import erasure_handler, keep_forgotten
+from shared.runtime.http.erasures import erasures as erasure_door
+from shared.runtime.loop import WorkLoop
 
 DOOR_TOPICS = (BEHAVIOUR, BEHAVIOUR_REJECTED, ORDERS, CATALOG, SHOPPERS, IDENTITIES)
+_ERASURES_GROUP = "collector-erasures"
 _SWITCH_S = 0.001
 """The log's writer waits for the interpreter this long at most, where Python's default is 5 ms."""
 _YOUNG_OBJECTS = 50_000
@@ -95,11 +105,39 @@ def build(
     async def sealed(parsed: Parsed[Any], gpc: bool) -> Parsed[Any]:
         return await seal(parsed, ports.vault, ports.pseudonyms, gpc=gpc)
 
+    async def erasures() -> None:
+        # A task and no handler of the app: those make a process unready while Kafka is away,
+        # and this one is there for exactly that.
+        handlers = {ERASURES: erasure_handler(SERVICE, ports, _nothing_kept)}
+        loop = WorkLoop(ports.bus, SERVICE, handlers, clock=ports.clock, group=_ERASURES_GROUP)
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(loop.run(stop))
+        try:
+            await asyncio.shield(running)
+        finally:
+            # It leaves its group in order when asked, and may miss a cancellation.
+            stop.set()
+            await running
+
+    async def forgotten() -> None:
+        await keep_forgotten(ports)
+
+    forget = Route("/v1/erasures", erasure_door(ports, "collector"), methods=["POST"])
     return App(
         router=router(desk, Receipts(spool), spool),
-        routes=routes(desk, sealed),
-        tasks={"relay": relay, "tidy": spool.tidy},
+        routes=[*routes(desk, sealed), forget],
+        tasks={
+            "relay": relay,
+            "tidy": spool.tidy,
+            "erasures": erasures,
+            "forgotten": forgotten,
+        },
         checks=(Check("log", spool.ready),),
         start=start,
         stop=spool.close,
     )
+
+
+async def _nothing_kept(user: UserId, anonids: tuple[AnonId, ...]) -> Mapping[str, int]:
+    """Answer for the doors: they keep no view of a person. The stream forgets on its own."""
+    return {}

@@ -12,7 +12,7 @@ from shared.contracts.topics import (
     SESSIONS,
     SHOPPERS,
 )
-from shared.runtime.privacy.vault import VAULT
+from shared.contracts.vault import VAULT
 
 SERVICE = Service(
     name="collector",
@@ -29,6 +29,7 @@ SERVICE = Service(
         CATALOG,
         SHOPPERS,
         IDENTITIES,
+        ERASURES,
         SESSIONS,
         ITEM_ACTIVITY,
     ),
@@ -45,6 +46,7 @@ SERVICE = Service(
         Route("POST", "/v1/catalog", "admin", "products as they are now"),
         Route("DELETE", "/v1/catalog/{product_id:path}", "admin", "a product is gone"),
         Route("POST", "/v1/shoppers", "admin", "what the shop knows of people"),
+        Route("POST", "/v1/erasures", "admin", "forget a person"),
         Route("GET", "/v1/receipts/{event_id:path}", "events", "what became of an event"),
     ),
 )

@@ -8,6 +8,7 @@ from shared.contracts.topics import (
     BEHAVIOUR,
     BEHAVIOUR_REJECTED,
     CATALOG,
+    ERASURES,
     IDENTITIES,
     ORDERS,
     SHOPPERS,
@@ -223,3 +224,18 @@ async def test_global_privacy_control_is_kept_with_the_event(collector):
     await service.http.post("/v1/events", json={**VIEW, "id": "3"})
     consents = {e.id: e.consent for e in await published(service, BEHAVIOUR, 3)}
     assert consents == {"1": "analytics", "2": "analytics personalisation", "3": None}
+
+
+async def test_a_person_is_forgotten_at_this_door(collector, around):
+    """A shop must be able to carry out what a person has a right to, and see it done."""
+    service = await collector()
+    user = service.ports.pseudonyms.of("anna")
+    await service.ports.vault.seal(user, "email", "anna@example.org")
+    await service.http.post("/v1/identities", json={"anonid": "a1", "user": "anna"})
+    await published(service, IDENTITIES, 1)
+    answer = await service.http.post("/v1/erasures", json={"user": "anna"})
+    assert answer.status_code == 202
+    assert answer.json()["anonids"] == 1
+    assert service.tombstones(IDENTITIES) == ["a1"]
+    request, reply = await published(service, ERASURES, 2)
+    assert (reply.data.service, reply.causedby) == ("collector", request.id)
