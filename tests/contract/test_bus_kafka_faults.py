@@ -1,6 +1,7 @@
 """The Kafka adapter while its broker is killed: nothing acknowledged is lost, nothing needs a restart."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from uuid import uuid4
@@ -29,6 +30,14 @@ CLOCK = SystemClock()
 class Said(Struct, frozen=True):
     who: str
     what: int
+
+
+def declared(topic_name: str, service_name: str) -> tuple[Topic[Said], Service]:
+    topic = Topic(topic_name, Said, "", "who", lambda e: e.data.who, days(7), Partitions(3, 3))
+    service = Service(
+        service_name, "", (Process("worker", ""),), reads=(topic,), views=(topic,), writes=(topic,)
+    )
+    return topic, service
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +100,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(stack: Stack) -> AsyncIterator[Scene]:
-    topic = Topic(
-        f"said-{uuid4().hex[:12]}", Said, "", "who", lambda e: e.data.who, days(7),
-        Partitions(3, 3),
-    )  # fmt: skip
-    service = Service(
-        f"svc-{uuid4().hex[:8]}", "", (Process("worker", ""),),
-        reads=(topic,), views=(topic,), writes=(topic,),
-    )  # fmt: skip
+    topic, service = declared(f"said-{uuid4().hex[:12]}", f"svc-{uuid4().hex[:8]}")
     wanted = [admin.wanted(topic, production=False)]
     wanted += admin.wanted_of(service.name, production=False)
     await asyncio.to_thread(admin.ensure_topics, stack.kafka, wanted)
@@ -232,32 +234,35 @@ async def test_members_that_come_and_go_lose_nothing_and_repeat_little(scene: Sc
     assert set(scene.got.values()) == {1}, "orderly hand-overs repeat nothing"
 
 
-async def test_an_abandoned_member_is_replaced_and_what_it_held_is_read_again(
-    scene: Scene,
-) -> None:
-    """A worker that was killed would keep its partitions for ever, or take events with it."""
-    hung = asyncio.Event()
+async def hang_in_group(address: str, topic_name: str, service_name: str) -> None:
+    """Join as that service, say so, and never finish the first batch; runs in a process of its own."""
+    topic, service = declared(topic_name, service_name)
 
     async def hang(batch: Sequence[Received[Said]]) -> None:
-        hung.set()
+        print("hangs", flush=True)
         await asyncio.Event().wait()
 
+    bus = KafkaBus(address, service, clock=CLOCK)
+    await WorkLoop(bus, service, {topic: hang}, clock=CLOCK).run(asyncio.Event())
+
+
+async def test_a_killed_member_is_replaced_and_what_it_held_is_read_again(scene: Scene) -> None:
+    """A worker that was killed would keep its partitions for ever, or take events with it."""
     await scene.publish(list(range(100)))
-    settings = KafkaSettings(session_timeout_ms=6_000)
-    dying = KafkaBus(scene.stack.kafka, scene.service, clock=CLOCK, settings=settings)
-    loop = WorkLoop(dying, scene.service, {scene.topic: hang}, clock=CLOCK)
-    killed = asyncio.create_task(loop.run(asyncio.Event()))
-    await asyncio.wait_for(hung.wait(), PATIENCE_S)
-    # As a kill would: its heartbeats end, and no goodbye is said.
-    consumer = loop._work._consumer
-    consumer._coordinator._heartbeat_task.cancel()
-    consumer._coordinator._coordination_task.cancel()
+    code = f"import asyncio, {__name__} as m; asyncio.run(m.hang_in_group(*__import__('sys').argv[1:]))"
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, scene.stack.kafka, scene.topic.name, scene.service.name),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while b"hangs" not in await child.stdout.readline():
+            assert child.returncode is None
+    child.kill()
+    await child.wait()
     stop = asyncio.Event()
     heir = WorkLoop(scene.bus, scene.service, {scene.topic: scene.handle}, clock=CLOCK)
     inherits = asyncio.create_task(heir.run(stop))
     await scene.until(lambda: len(scene.got) == 100)
     stop.set()
     await inherits
-    killed.cancel()
-    await asyncio.wait({killed}, timeout=20)
-    await dying.close()
