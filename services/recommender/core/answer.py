@@ -181,7 +181,7 @@ def _shown(
         return []
     last = explore.last_place(chosen[-1], cold, share, rng)
     numbers = np.array([*chosen[:-1], last.number])
-    parts = [(source.name, source.at(numbers).tolist()) for source in sources]
+    parts = [(source.name, source.at(numbers)) for source in sources]
     propensities = [1.0] * (len(numbers) - 1) + [last.propensity]
     shown = []
     for place, number in enumerate(numbers.tolist()):

@@ -27,12 +27,15 @@ class Source(NamedTuple):
     scores: Floats
     factor: float
 
-    def at(self, numbers: Ints) -> Floats:
-        """Return this source's part of the blended score of `numbers`."""
+    def at(self, numbers: Ints) -> list[float]:
+        """Return this source's part of the blended score of `numbers`, to six decimals."""
         if numbers.max(initial=0) < len(self.scores):
-            return self.scores[numbers] * self.factor
-        known = numbers < len(self.scores)
-        return np.where(known, self.scores[np.where(known, numbers, 0)], 0) * self.factor
+            scores = self.scores[numbers]
+        else:
+            known = numbers < len(self.scores)
+            scores = np.where(known, self.scores[np.where(known, numbers, 0)], 0)
+        parts: list[float] = (scores.astype(np.float64) * self.factor).round(6).tolist()
+        return parts
 
 
 class Read(History):
