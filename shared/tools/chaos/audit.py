@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from shared.contracts.envelope import Envelope, decode, header
+from shared.contracts.envelope import Envelope, Headers, decode, header
 from shared.contracts.errors import Invalid
 from shared.contracts.events import ItemActivity
 from shared.contracts.topics import BEHAVIOUR, ITEM_ACTIVITY, Topic
@@ -42,9 +43,7 @@ def _activity(value: bytes | None) -> Envelope[ItemActivity] | None:
         return None
 
 
-def _records(
-    bootstrap: str, topic: Topic
-) -> Iterator[tuple[tuple[tuple[str, bytes], ...], bytes | None]]:  # type: ignore[type-arg]
+def _records(bootstrap: str, topic: Topic[Any]) -> Iterator[tuple[Headers, bytes | None]]:
     """Yield headers and value of every record that is there now, in order per partition."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
