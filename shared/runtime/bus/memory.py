@@ -100,7 +100,9 @@ class MemoryBroker:
     async def grown(self, timeout_s: float | None = None) -> bool:
         """Wait for `wake`; False after `timeout_s`."""
         try:
-            await asyncio.wait_for(self._grown.wait(), timeout_s)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the wake.
+            async with asyncio.timeout(timeout_s):
+                await self._grown.wait()
         except TimeoutError:
             return False
         return True
