@@ -87,7 +87,7 @@ def test_an_event_changes_a_recommendation(containers: dict[str, httpx.Client]) 
     def recommended() -> list[str]:
         answer = recommender.get("/v1/recommendations/ann", params={"k": 5})
         assert answer.is_success, answer.text
-        return [item["id"] for item in answer.json()["items"]]
+        return [item["item_id"] for item in answer.json()["items"]]
 
     until(lambda: len(recommended()) == len(products))
     event = _event("ann", "hide_item", "tea-3")
