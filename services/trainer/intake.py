@@ -65,7 +65,8 @@ class Intake:
         self._idle.clear()
         self._wanted.set()
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -108,7 +108,8 @@ class MemoryReleases:
 
         async def wait(seconds: float) -> None:
             try:
-                await asyncio.wait_for(self._changed.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
             except TimeoutError:
                 await self.pointer(model)
 

@@ -1,0 +1,37 @@
+"""The one place where the trainer is put together."""
+
+from services.trainer.api import router
+from services.trainer.feedback import Windows
+from services.trainer.handlers import clear_person
+from services.trainer.history import Lake
+from services.trainer.intake import Intake
+from services.trainer.manifest import SERVICE
+from services.trainer.plan import Planner
+from services.trainer.settings import Settings
+from services.trainer.store import Jobs
+from services.trainer.worker import Worker
+from shared.contracts.topics import ERASURES
+from shared.runtime.app import App, Ports
+from shared.runtime.erasure import erasure_handler
+
+
+def build(process: str, settings: Settings, ports: Ports) -> App:
+    """Return one process of the service."""
+    lake, jobs = Lake(settings.lake_folder), Jobs(ports.kv)
+    if process == "http":
+        windows = Windows(settings.click_minutes, settings.purchase_hours)
+        return App(router=router(ports, jobs, lake, windows))
+    planner = Planner(ports, settings, lake, jobs)
+    intake = Intake(
+        ports.bus,
+        lake,
+        ports.clock,
+        flush_records=settings.lake_flush_records,
+        flush_s=settings.lake_flush_s,
+        received=planner.received,
+    )
+    worker = Worker(ports, settings, lake, intake, jobs, planner)
+    return App(
+        handlers={ERASURES: erasure_handler(SERVICE, ports, clear_person(worker))},
+        tasks={"history": intake.run, "jobs": worker.run},
+    )
