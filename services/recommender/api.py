@@ -50,7 +50,7 @@ class Page(Struct, frozen=True):
 
     `request_id` comes back with the events that follow from the list. `rung` is the step of the
     degradation ladder, `age_s` how old the release is, `degraded` what was not there. `withheld`
-    counts, by reason, items that would have been good enough. `reason` says why a list is short.
+    counts, by reason, the items that were kept out. `reason` says why a list is short.
     """
 
     request_id: str

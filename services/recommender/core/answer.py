@@ -31,7 +31,8 @@ class Answer:
     shown : list of Candidate
         Best first; `sources` of each add up to its `score`.
     withheld : mapping
-        Reason to how many items would have been good enough for the list but for it.
+        Reason to how many items it kept out: of all that the request asks for, and for
+        ``unavailable`` of the best candidates.
     considered : int
         Candidates that were filtered and reranked.
     factors : mapping
@@ -109,24 +110,23 @@ def _pool(
     shelf: Shelf, total: Floats, withheld: Mapping[str, Ints], query: Query, rules: Rules
 ) -> _Pool:
     """Take the best, without what must not be shown; `total` loses what was withheld."""
-    before = {reason: total[numbers] for reason, numbers in withheld.items()}
+    counts = {
+        reason: int(np.count_nonzero(total[numbers] > -np.inf))
+        for reason, numbers in withheld.items()
+    }
     for numbers in withheld.values():
         total[numbers] = -np.inf
     numbers = best(total, rules.pool)
     may = shelf.open(numbers)
-    closed = total[numbers[~may]]
-    if np.count_nonzero(may) < min(2 * query.k, len(numbers)):
+    counts["unavailable"] = len(numbers) - int(np.count_nonzero(may))
+    if len(numbers) - counts["unavailable"] < min(2 * query.k, len(numbers)):
         # So much of the top is out of stock that only a look at everything will do.
-        everything = np.arange(len(shelf))
-        total[everything[~shelf.open(everything)]] = -np.inf
+        total[~shelf.open(np.arange(len(shelf)))] = -np.inf
         numbers = best(total, rules.pool)
     else:
         numbers = numbers[may]
-    scores = total[numbers]
-    bar = scores[query.k - 1] if len(scores) >= query.k else -np.inf
-    counts = {reason: int(np.count_nonzero(s >= bar)) for reason, s in before.items()}
-    counts["unavailable"] = int(np.count_nonzero(closed >= bar))
-    return _Pool(numbers, scores, {reason: count for reason, count in counts.items() if count})
+    told = {reason: count for reason, count in counts.items() if count}
+    return _Pool(numbers, total[numbers], told)
 
 
 def _ranked(shelf: Shelf, pool: _Pool, query: Query, rules: Rules) -> list[int]:
