@@ -20,9 +20,6 @@ HTTP_REFUSED = Counter(
     "http_refused", "Requests turned away before a route saw them.", ["service", "reason"]
 )
 
-COLLECTOR_REQUESTS = Counter(
-    "collector_requests", "Requests to the collector's doors.", ["door", "code"]
-)
 COLLECTOR_EVENTS = Counter(
     "collector_events",
     "Events by what became of them: accepted, rejected, duplicate, bot, shed.",
@@ -66,4 +63,10 @@ MODEL_SWAPS = Counter("model_swap", "Releases loaded or refused.", ["model", "ou
 MODEL_LOAD_SECONDS = Histogram(
     "model_load_seconds", "Fetch, verify, load and smoke-test.", ["model"], buckets=_SLOW
 )
-DEGRADED = Gauge("degraded", "1 while a service answers from a lower rung.", ["service", "mode"])
+DEGRADED = Gauge(
+    "degraded", "1 while a model's current release is not what is answered with.", ["model"]
+)
+
+DECISIONS_DROPPED = Counter(
+    "decisions_dropped", "Decisions not published because Kafka stayed away.", ["service"]
+)

@@ -14,6 +14,7 @@ from shared.contracts.artifact import Artifact
 from shared.contracts.errors import Invalid, NotFound, Retryable
 from shared.contracts.events import ReleaseChanged
 from shared.contracts.events.decisions import Rung
+from shared.runtime import metrics
 from shared.runtime.clock import Clock
 from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.package import Package
@@ -91,6 +92,7 @@ class Follower(Generic[M]):
     _percent: int = field(default=0, init=False)
     _confirmed_at: float | None = field(default=None, init=False)
     _away: bool = field(default=False, init=False)
+    _shown: tuple[str, str, str] | None = field(default=None, init=False)
     _refused: dict[str, _Refusal] = field(default_factory=dict, init=False)
 
     @property
@@ -147,10 +149,13 @@ class Follower(Generic[M]):
 
     async def synchronise(self) -> None:
         """Bring what is in service in line with the pointer, once."""
-        pointer = await self.source.pointer(self.model)
-        if pointer.current is not None:
-            await self._take_current(pointer.current)
-        await self._take_canary(pointer)
+        try:
+            pointer = await self.source.pointer(self.model)
+            if pointer.current is not None:
+                await self._take_current(pointer.current)
+            await self._take_canary(pointer)
+        finally:
+            self._measure()
 
     async def _take_current(self, version: str) -> None:
         if self._live is None or self._live.manifest.version != version:
@@ -172,7 +177,8 @@ class Follower(Generic[M]):
 
     async def _acquire(self, version: str, *, keep: bool) -> _Live[M] | None:
         before = self._refused.get(version)
-        if before is not None and self.clock.monotonic() - before.at < TRY_AGAIN_S:
+        began = self.clock.monotonic()
+        if before is not None and began - before.at < TRY_AGAIN_S:
             return None
         try:
             package = await self.source.package(self.model, version)
@@ -181,6 +187,8 @@ class Follower(Generic[M]):
             await self._refuse(version, str(refusal))
             return None
         self._refused.pop(version, None)
+        metrics.MODEL_SWAPS.labels(self.model, "loaded").inc()
+        metrics.MODEL_LOAD_SECONDS.labels(self.model).observe(self.clock.monotonic() - began)
         if keep:
             await asyncio.to_thread(self._keep, package)
         await tell(self.report, change_of(package.manifest, "loaded"))
@@ -211,11 +219,23 @@ class Follower(Generic[M]):
         others = [(v, r) for v, r in self._refused.items() if v != version]
         self._refused = dict([*others, (version, _Refusal(reason, self.clock.monotonic()))][-5:])
         if before is None or before.reason != reason:
+            metrics.MODEL_SWAPS.labels(self.model, "refused").inc()
             _log.error("release refused", model=self.model, version=version, reason=reason)
             change = ReleaseChanged(
                 model=self.model, version=version, change="rejected", reason=reason[:4096]
             )
             await tell(self.report, change)
+
+    def _measure(self) -> None:
+        now = self.current
+        shown = None if now is None else (self.model, now.version, now.rung)
+        if self._shown is not None and shown != self._shown:
+            metrics.MODEL_INFO.remove(*self._shown)
+        self._shown = shown
+        metrics.DEGRADED.labels(self.model).set(now is None or now.rung != "current")
+        if now is not None:
+            metrics.MODEL_INFO.labels(self.model, now.version, now.rung).set(1)
+            metrics.MODEL_AGE_SECONDS.labels(self.model).set(now.age_s)
 
     def _loaded(self, live: _Live[M]) -> Loaded[M]:
         age_s = max(self.clock.now() - live.manifest.created_at, 0.0)
