@@ -1,0 +1,1 @@
+"""Files of a shop → events at the collector's door."""
