@@ -1,0 +1,188 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.collector.core import ga4, pixel, segment
+from services.collector.core.decode import Shape
+from services.collector.core.money import cents
+from services.collector.core.people import Claim, Person
+from services.collector.core.redact import redacted
+from shared.contracts.errors import Invalid
+from shared.contracts.events import Behaviour, Product, Touched
+
+NATIVE = Shape(Behaviour, most=10)
+VIEW = {"action": "view_item", "items": [{"id": "p1"}]}
+
+
+def facts(parsed):
+    return [(i, e.data) for i, e in parsed.events]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"userid": "u", "data": VIEW},
+        {"userid": "u", **VIEW},
+        [{"userid": "u", "data": VIEW}],
+        {"events": [{"userid": "u", "data": VIEW}]},
+        {"events": [{"userid": "u", **VIEW}], "sentat": "2026-01-01T00:00:00Z"},
+    ],
+)
+def test_one_fact_in_every_native_shape(body):
+    """Documentation shows the short shape, libraries send the long one; both must mean the same."""
+    parsed = NATIVE.parse(json.dumps(body).encode())
+    assert facts(parsed) == [(0, Behaviour(action="view_item", items=(Touched(id="p1"),)))]
+    assert parsed.events[0][1].userid == "u"
+    assert parsed.faults == []
+    assert (parsed.sent_at is not None) == (isinstance(body, dict) and "sentat" in body)
+
+
+def test_faults_keep_place_and_id_and_the_rest_is_read():
+    """A batch with one bad event must name it, and lose no other."""
+    body = [{"id": "a", "anonid": "x", "data": VIEW}, {"id": "b", "data": {"action": 1}}, 3]
+    parsed = NATIVE.parse(json.dumps(body).encode())
+    assert [i for i, _ in parsed.events] == [0]
+    assert [(f.index, f.id) for f in parsed.faults] == [(1, "b"), (2, None)]
+    assert json.loads(parsed.faults[0].original) == body[1]
+
+
+def test_a_products_id_is_not_the_events():
+    """Else the second update of a product would be taken for a repeat of the first."""
+    shape = Shape(Product, most=10, flat=False)
+    ((_, bare),) = shape.parse(b'{"id":"p1","title":"Milk"}').events
+    assert (bare.id, bare.data.id) == (None, "p1")
+    ((_, full),) = shape.parse(b'{"id":"e1","data":{"id":"p1","title":"Milk"}}').events
+    assert (full.id, full.data.id) == ("e1", "p1")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_end_the_reader(body):
+    """One strange body must not take the process down with everything it holds."""
+    for read in (
+        NATIVE.parse,
+        lambda b: ga4.parse(b, most=10),
+        lambda b: segment.parse(b, "batch", most=10),
+        lambda b: segment.parse(b, "track", most=10),
+    ):
+        try:
+            parsed = read(body)
+        except Invalid:
+            continue
+        assert len(parsed.faults) <= parsed.size
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda x: st.lists(x, max_size=3) | st.dictionaries(
+                        st.sampled_from(["events", "name", "params", "items", "data", "batch"]), x)))  # fmt: skip
+def test_no_json_ends_the_reader(value):
+    """What is JSON and no event must be a fault too."""
+    test_no_bytes_end_the_reader.hypothesis.inner_test(json.dumps(value).encode())
+
+
+def test_ga4_purchase_worked_out_by_hand():
+    """GA4 counts in units of the currency, shoploop in minor units."""
+    payload = {
+        "client_id": "c.1", "user_id": "anna", "timestamp_micros": "1700000000000000",
+        "consent": {"ad_personalization": "DENIED"},
+        "events": [
+            {"name": "purchase", "params": {
+                "transaction_id": "t1", "value": 30.03, "currency": "EUR", "session_id": 17,
+                "event_id": "e1", "items": [
+                    {"item_id": "p1", "price": 10.01, "quantity": 3, "index": 2},
+                    {"item_name": "only a name"}]}},
+            {"name": "user_engagement"}, {"name": "level_up"},
+            {"name": "view_item", "params": {"items": [{}]}},
+            {"name": "purchase", "params": {"value": -1, "currency": "EUR"}},
+        ],
+    }  # fmt: skip
+    parsed = ga4.parse(json.dumps(payload).encode(), most=10)
+    ((_, event),) = parsed.events
+    assert (event.id, event.userid, event.anonid, event.sessionid) == ("e1", "anna", "c.1", "17")
+    assert event.time == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    assert event.consent == "analytics personalisation"
+    assert event.data == Behaviour(
+        action="purchase", order_id="t1", value_cents=3003, currency="EUR",
+        items=(Touched(id="p1", quantity=3, price_cents=1001, position=2), Touched(id="only a name")),
+    )  # fmt: skip
+    assert parsed.ignored == 1
+    assert [(f.index, f.field) for f in parsed.faults] == [
+        (2, "name"),
+        (3, "params.items[0]"),
+        (4, "params.value"),
+    ]
+
+
+def test_segment_worked_out_by_hand():
+    """A shop on Segment changes one address and must get the same events."""
+    batch = {
+        "sentAt": "2026-05-04T12:00:00Z",
+        "batch": [
+            {"type": "track", "messageId": "m1", "anonymousId": "a", "userId": 42,
+             "event": "Order Completed", "timestamp": "2026-05-04T11:59:59.5Z",
+             "properties": {"order_id": "o1", "total": 1999, "currency": "JPY",
+                            "products": [{"product_id": 7, "price": "999.5"}]}},
+            {"type": "identify", "messageId": "m2", "userId": "anna", "anonymousId": "a",
+             "traits": {"email": "a@b.c", "plan": "pro", "age": 3, "address": {"city": "Bonn"}}},
+            {"type": "alias", "previousId": "b", "userId": "anna"},
+            {"type": "track", "event": "Song Played", "userId": "anna"},
+            {"type": "identify", "anonymousId": "a"},
+        ],
+    }  # fmt: skip
+    parsed = segment.parse(json.dumps(batch).encode(), "batch", most=10)
+    (_, order), (_, person), (_, claim), (_, alias) = parsed.events
+    assert order.userid == "42"
+    assert order.data == Behaviour(
+        action="purchase", order_id="o1", value_cents=1999, currency="JPY",
+        items=(Touched(id="7", price_cents=1000),),
+    )  # fmt: skip
+    assert isinstance(person.data, Person)
+    assert person.data.parted() == (
+        {"email": "a@b.c", "address": "Bonn"},
+        {"plan": "pro", "age": 3},
+    )
+    assert (claim.id, claim.data) == ("m2/identity", Claim(anonid="a", user="anna"))
+    assert alias.data == Claim(anonid="b", user="anna")
+    assert [f.index for f in parsed.faults] == [3, 4]
+    assert parsed.sent_at == datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+def test_a_pixel_says_what_its_query_says():
+    """Mails and old browsers can send nothing but an address."""
+    ((_, event),) = pixel.parse("action=search&query=milk&anonid=a&seq=3&key=pk_x").events
+    assert (event.anonid, event.seq, event.data.query) == ("a", 3, "milk")
+    assert [f.field for f in pixel.parse("action=dance&anonid=a").faults] == ["data.action"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"),
+    [(1, "EUR", 100), ("0.29", "EUR", 29), (19.99, None, 1999), (500, "JPY", 500),
+     (1.234, "KWD", 1234), (None, "EUR", None), ("", "EUR", None), (0, "EUR", 0)],
+)  # fmt: skip
+def test_money_in_minor_units(amount, currency, expected):
+    """A float's error or a currency without cents must not change a price."""
+    assert cents(amount, currency, field="price") == expected
+
+
+@pytest.mark.parametrize("amount", [-0.01, "abc", float("inf"), float("nan"), 1e30])
+def test_what_is_no_price_is_refused(amount):
+    """A negative revenue would be subtracted from every report."""
+    with pytest.raises(Invalid):
+        cents(amount, "EUR", field="price")
+
+
+@pytest.mark.parametrize(
+    ("original", "kept"),
+    [
+        (b'{"userid":"anna","x":1}', b'{"userid":"PSEUDO","x":1}'),
+        (b'{"user_id" : 42}', b'{"user_id" : "PSEUDO"}'),
+        (b'{"userId":"an\\"na", broken', b'{"userId":"PSEUDO", broken'),
+        (b'{"user":"anna', b'{"user":"PSEUDO"'),
+        (b'{"anonid":"a"}', b'{"anonid":"a"}'),
+    ],
+)
+def test_rejected_bytes_hold_no_user_id(original, kept):
+    """What could not be read is kept for thirty days, and must not name people meanwhile."""
+    assert redacted(original, lambda user: "PSEUDO") == (kept, False)
