@@ -44,7 +44,7 @@ def test_a_clock_that_is_far_off_is_told_so(time, oldest):
     assert caught.value.field == "time"
 
 
-@given(st.datetimes(datetime(1991, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
+@given(st.datetimes(datetime(1991, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_nothing_happens_in_the_future(time):
     """Windows of the stream are closed by time; a future event would close them early."""
     try:
