@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     names. Services share one prefix, so one name means the same in all of them.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     environment: Literal["local", "production"] = Field(
         "local", description="production: nothing is generated, topics get their replicas"

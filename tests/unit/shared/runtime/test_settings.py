@@ -53,3 +53,9 @@ def test_what_is_logged_holds_no_secret() -> None:
     assert described["mail_password"] == MASK
     assert described["page_size"] == 10
     assert "hunter2" not in str(described)
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files pass on variables that nobody set, and every service would refuse to start."""
+    monkeypatch.setenv("SHOPLOOP_PORT", "")
+    assert read(Own).port is None
