@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,22 @@ class Opened:
 
     newest_ms: int = 0
     records: int = 0
+
+
+class Backlog:
+    """Remembers when the log was how long, a mark a second while it grows."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, float]] = deque()
+
+    def oldest_s(self, last: int, published: int, now_s: float) -> float:
+        """Return how long the first record after `published` has waited, a second too short at most."""
+        marks = self._marks
+        if last > published and (not marks or (last > marks[-1][0] and now_s >= marks[-1][1] + 1)):
+            marks.append((last, now_s))
+        while marks and marks[0][0] <= published:
+            marks.popleft()
+        return now_s - marks[0][1] if marks else 0.0
 
 
 class Spool:
@@ -146,12 +163,14 @@ class Spool:
 
     async def tidy(self) -> None:
         """For ever: delete what is in Kafka, forget what is old, show how full the log is."""
-        expired = self._clock.monotonic()
+        expired, backlog = self._clock.monotonic(), Backlog()
         while True:
             # The pace is of no consequence, so it is not the clock's.
             await asyncio.sleep(_PACE_S)
             metrics.COLLECTOR_SPOOL_BYTES.set(self.log.stored_bytes)
             metrics.COLLECTOR_SPOOL_EVENTS.set(self.log.last - self.index.last)
+            oldest_s = backlog.oldest_s(self.log.last, self.index.last, self._clock.monotonic())
+            metrics.COLLECTOR_SPOOL_OLDEST_SECONDS.set(oldest_s)
             if self.log.releasable(self.index.last):
                 upto = self.index.last
                 await self.index.sync()
