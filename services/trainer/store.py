@@ -15,7 +15,7 @@ KEPT = 200
 OPEN: tuple[State, ...] = ("queued", "running")
 
 
-class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Job(Struct, frozen=True, kw_only=True):
     """One job. Times are seconds since 1970.
 
     `state`: done means released; refused that the gate kept the release in service; failed that
