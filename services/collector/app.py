@@ -17,7 +17,7 @@ from services.collector.intake import Desk
 from services.collector.manifest import SERVICE
 from services.collector.receipts import Receipts
 from services.collector.relay.kafka import KafkaSink
-from services.collector.relay.relay import Relay
+from services.collector.relay.relay import Begin, Relay
 from services.collector.relay.sink import Sink
 from services.collector.sealing import seal
 from services.collector.settings import CollectorSettings
@@ -98,8 +98,7 @@ def build(
             ports.clock,
             topics=[name for name, _ in spool.topics],
             on_published=spool.note,
-            after=spool.index.last,
-            last_recovered=spool.log.last,
+            begin=Begin(known=spool.index.last, doubtful=spool.log.last),
         ).run()
 
     async def sealed(parsed: Parsed[Any], gpc: bool) -> Parsed[Any]:

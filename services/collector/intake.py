@@ -6,6 +6,7 @@ They stand outside FastAPI because its routing and models cost more than everyth
 import zlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -221,12 +222,17 @@ def _level(key: ApiKey | None, scope: Scope) -> Ack:
     """Return the key's level, or the one that the request asks for with ``?ack=``."""
     query: bytes = scope["query_string"]
     if b"ack=" in query:
-        asked = parse_qs(query.decode("latin-1")).get("ack", [""])[0]
-        for level in _LEVELS:
-            if asked == level:
-                return level
-        raise Problem(400, f"ack is one of {', '.join(_LEVELS)}, not {asked!r}.")
+        return _asked(query)
     return "disk" if key is None else key.ack
+
+
+@lru_cache(maxsize=256)
+def _asked(query: bytes) -> Ack:
+    asked = parse_qs(query.decode("latin-1")).get("ack", [""])[0]
+    for level in _LEVELS:
+        if asked == level:
+            return level
+    raise Problem(400, f"ack is one of {', '.join(_LEVELS)}, not {asked!r}.")
 
 
 async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -47,7 +47,9 @@ class Published(NamedTuple):
 
     seq: int
     digest: int
-    place: Place
+    topic: str
+    partition: int
+    offset: int
 
 
 class _File(NamedTuple):
@@ -120,7 +122,7 @@ class Index:
         if self._fd is None:
             self._fd = os.open(self._files[-1].path, os.O_WRONLY | os.O_APPEND)
         numbers = self._numbers
-        self._add(b"".join([_packed(p, numbers[p.place.topic]) for p in published]))
+        self._add(b"".join([_packed(p, numbers[p.topic]) for p in published]))
         self.last = published[-1].seq
 
     async def sync(self) -> None:
@@ -215,10 +217,9 @@ class Index:
 
 
 def _packed(published: Published, topic: int) -> bytes:
-    digest, place = published.digest, published.place
-    offset = place.offset
-    check = digest ^ digest >> 32 ^ offset ^ offset >> 32 ^ topic << 16 ^ place.partition ^ _SEED
-    return _ENTRY.pack(digest, offset, topic, place.partition, check & 0xFFFFFFFF)
+    _, digest, _, partition, offset = published
+    check = digest ^ digest >> 32 ^ offset ^ offset >> 32 ^ topic << 16 ^ partition ^ _SEED
+    return _ENTRY.pack(digest, offset, topic, partition, check & 0xFFFFFFFF)
 
 
 def _check(entries: NDArray[np.void]) -> NDArray[np.uint32]:

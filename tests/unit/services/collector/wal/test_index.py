@@ -10,7 +10,7 @@ HEADER = Header("log-1", 1, [("behaviour", "b"), ("orders", "o")])
 
 
 def published(seq, partition=0):
-    return Published(seq, (seq * 40503) << 20 | 2, Place("orders", partition, seq * 10))
+    return Published(seq, (seq * 40503) << 20 | 2, "orders", partition, seq * 10)
 
 
 def opened(folder, header=HEADER, **options):
