@@ -25,7 +25,9 @@ def kafka_is_ready(bootstrap: str) -> bool:
     if not answers(int(port), host):
         return False
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=1000)
+        admin = KafkaAdminClient(
+            bootstrap_servers=bootstrap, bootstrap_timeout_ms=1000, request_timeout_ms=1000
+        )
     except (KafkaError, OSError):
         return False
     try:

@@ -153,7 +153,7 @@ class Stack:
         self._supervisor.check()
         self._supervisor.kill(name, stay_down=stay_down)
 
-    def restart(self, name: str, timeout_s: float = 60.0) -> None:
+    def restart(self, name: str, timeout_s: float = 120.0) -> None:
         """Start a program again, after a clean stop if it runs, and wait until it is ready."""
         self._supervisor.check()
         self._supervisor.revive(name, timeout_s)
@@ -166,7 +166,7 @@ class Stack:
         """Let a frozen program go on."""
         self._supervisor.child(name).signal(signal.SIGCONT)
 
-    def wait_ready(self, name: str, timeout_s: float = 60.0) -> None:
+    def wait_ready(self, name: str, timeout_s: float = 120.0) -> None:
         """Wait until a program is ready; raise if it died or is not ready in time."""
         self._supervisor.wait_ready(name, timeout_s)
 

@@ -73,7 +73,7 @@ class Supervisor:
             self._due.pop(program.name, None)
         self._changed()
 
-    def wait_ready(self, name: str, timeout_s: float = 60.0) -> None:
+    def wait_ready(self, name: str, timeout_s: float = 120.0) -> None:
         """Wait until a program is ready.
 
         Raises
@@ -126,7 +126,7 @@ class Supervisor:
             if self._restart and not stay_down:
                 self._due[name] = time.monotonic()
 
-    def revive(self, name: str, timeout_s: float = 60.0) -> None:
+    def revive(self, name: str, timeout_s: float = 120.0) -> None:
         """Start a program again, after a clean stop if it runs, and wait until it is ready."""
         with self._lock:
             child = self.child(name)
