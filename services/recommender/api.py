@@ -1,7 +1,7 @@
 """HTTP: requests to queries, answers to JSON."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -79,50 +79,65 @@ class Direct(APIRoute):
         self.app = app
 
 
-def router(
-    serving: Serving, explaining: Explaining, ratings: Ratings, *, page_size: int
-) -> APIRouter:
+@dataclass(frozen=True)
+class Facade:
+    """The endpoints; each raises `Invalid`, `NotFound` or `Retryable`, which become problems."""
+
+    serving: Serving
+    explaining: Explaining
+    ratings: Ratings
+    page_size: int
+
+    async def recommend(self, request: Request) -> Response:
+        """Answer with a list for a known shopper."""
+        params = params_of(request)
+        query = query_of(params, self.page_size)
+        anonid = checked_id("anonid", first(params, "anonid")) if "anonid" in params else None
+        who = Who(self._user(request), anonid, personalised(request, params))
+        return _page(query, await self.serving.recommend(who, query))
+
+    async def session(self, request: Request) -> Response:
+        """Answer with a list for an anonymous shopper, whose events may come with the request."""
+        asked, query = await session_of(request, self.page_size)
+        wanted = asked.personalised and personalised(request, params_of(request))
+        who = Who(None, asked.anonid, wanted)
+        rows = rows_of(asked, self.serving.ports.clock.now())
+        return _page(query, await self.serving.recommend(who, query, rows))
+
+    async def related(self, request: Request) -> Response:
+        """Answer with what goes with an item, for nobody in particular."""
+        item = checked_id("id", request.path_params["id"])
+        if not self.serving.knows(item):
+            raise NotFound(f"there is no item {item!r} in the catalogue")
+        asked = query_of({**params_of(request), "scenario": ["home"]}, self.page_size)
+        query = replace(asked, scenario="product", anchors=(item,))
+        return _page(query, await self.serving.recommend(Who(), query))
+
+    async def rating(self, request: Request) -> Response:
+        """Answer with a predicted rating."""
+        item = checked_id("item", request.path_params["item"])
+        known = self.serving.knows(item)
+        return _json(self.ratings.predict(self._user(request), item, in_catalog=known))
+
+    async def explanation(self, request: Request) -> Response:
+        """Answer with why a list was as it was."""
+        lang = lang_of(request)
+        return _json(await self.explaining.explain(request.path_params["request_id"], lang))
+
+    def _user(self, request: Request) -> str:
+        """Return the pseudonym of the shopper in the path: the shop's own id ends here."""
+        return self.serving.ports.pseudonyms.of(checked_id("user", request.path_params["user"]))
+
+
+def router(facade: Facade) -> APIRouter:
     """Return the routes of the manifest."""
     routes = APIRouter(route_class=Direct)
-    pseudonym = serving.ports.pseudonyms.of
-
-    async def recommend(request: Request) -> Response:
-        params = params_of(request)
-        query = query_of(params, page_size)
-        user = pseudonym(checked_id("user", request.path_params["user"]))
-        anonid = checked_id("anonid", first(params, "anonid")) if "anonid" in params else None
-        who = Who(user, anonid, personalised(request, params))
-        return _page(query, await serving.recommend(who, query))
-
-    async def session(request: Request) -> Response:
-        asked, query = await session_of(request, page_size)
-        wanted = asked.personalised and personalised(request, params_of(request))
-        rows = rows_of(asked, serving.ports.clock.now())
-        return _page(query, await serving.recommend(Who(None, asked.anonid, wanted), query, rows))
-
-    async def related(request: Request) -> Response:
-        item = checked_id("id", request.path_params["id"])
-        if not serving.knows(item):
-            raise NotFound(f"there is no item {item!r} in the catalogue")
-        asked = query_of({**params_of(request), "scenario": ["home"]}, page_size)
-        query = replace(asked, scenario="product", anchors=(item,))
-        return _page(query, await serving.recommend(Who(), query))
-
-    async def rating(request: Request) -> Response:
-        user = pseudonym(checked_id("user", request.path_params["user"]))
-        item = checked_id("item", request.path_params["item"])
-        return _json(ratings.predict(user, item, in_catalog=serving.knows(item)))
-
-    async def explanation(request: Request) -> Response:
-        lang = lang_of(request)
-        return _json(await explaining.explain(request.path_params["request_id"], lang))
-
     get, post = _adder(routes, "GET"), _adder(routes, "POST")
-    get("/v1/recommendations/{user}", recommend, Page, LIST)
-    post("/v1/recommendations/session", session, Page, (), Session)
-    get("/v1/items/{id}/related", related, Page, RELATED)
-    get("/v1/ratings/{user}/{item}", rating, PredictedRating)
-    get("/v1/explanations/{request_id}", explanation, Explanation, EXPLANATION)
+    get("/v1/recommendations/{user}", facade.recommend, Page, LIST)
+    post("/v1/recommendations/session", facade.session, Page, (), Session)
+    get("/v1/items/{id}/related", facade.related, Page, RELATED)
+    get("/v1/ratings/{user}/{item}", facade.rating, PredictedRating)
+    get("/v1/explanations/{request_id}", facade.explanation, Explanation, EXPLANATION)
     return routes
 
 

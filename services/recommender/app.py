@@ -1,6 +1,6 @@
 """The one place where the recommender is put together."""
 
-from services.recommender.api import router
+from services.recommender.api import Facade, router
 from services.recommender.core.activity import Activity
 from services.recommender.core.catalog import Catalog
 from services.recommender.explaining import Explaining
@@ -47,12 +47,8 @@ def _http(settings: Settings, ports: Ports) -> App:
     recorder = Recorder(ports.bus, explanations, ports.clock, waiting=settings.decision_queue)
     shelves = Shelves(recommend, catalog, activity, rules, refresh_s=settings.shelf_refresh_s)
     serving = Serving(ports, People(ports.kv), shelves, recorder, rules)
-    routes = router(
-        serving,
-        Explaining(serving, explanations),
-        Ratings(rated),
-        page_size=settings.page_size,
-    )
+    explaining = Explaining(serving, explanations)
+    routes = router(Facade(serving, explaining, Ratings(rated), settings.page_size))
     return App(
         views={CATALOG: on_catalog(catalog), ITEM_ACTIVITY: on_item_activity(activity)},
         router=routes,

@@ -186,7 +186,7 @@ def _shown(
     shown = []
     for place, number in enumerate(numbers.tolist()):
         told = {name: values[place] for name, values in parts if values[place]}
-        item = shelf.ids[number]
+        item = shelf.item(number)
         shown.append(Candidate(item, place, math.fsum(told.values()), propensities[place], told))
     return shown
 

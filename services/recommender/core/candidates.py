@@ -52,7 +52,8 @@ class Read(History):
     @classmethod
     def once(cls, history: History) -> Self:
         """Return one event an item of `history`, as `History.distinct` does."""
-        distinct = history.distinct()
+        items = history.items.tolist()
+        distinct = history if len(set(items)) == len(items) else history.distinct()
         return cls(distinct.items, distinct.weights, distinct.times_s)
 
 

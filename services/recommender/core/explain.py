@@ -83,7 +83,7 @@ def parts_of(
         items, values = model.contributions(history.distinct(), number)
         for other, value in zip(items.tolist(), values.tolist(), strict=True):
             if value:
-                name = shelf.ids[other]
+                name = shelf.item(other)
                 parts.append(Part(source, value * factors[source], name, actions.get(name)))
     return sorted(parts, key=lambda part: -abs(part.part))
 

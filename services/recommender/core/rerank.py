@@ -36,10 +36,17 @@ def reranked(
     vectors : (n, d) floats of length 1, optional
         A zero vector is like nothing. Without them only the caps count.
     """
-    count = min(k, len(scores))
-    value = ((1 - diversity) * scores).astype(np.float32)
     alike = None if vectors is None else (vectors @ vectors.T) * np.float32(diversity)
-    nearest = np.zeros(len(scores), dtype=np.float32)
+    value = ((1 - diversity) * scores).astype(np.float32)
+    chosen = _chosen(value, alike, categories, min(k, len(scores)), cap)
+    return chosen + _rest(scores, chosen, min(k, len(scores)) - len(chosen))
+
+
+def _chosen(
+    value: Floats, alike: Floats | None, categories: Ints, count: int, cap: int
+) -> list[int]:
+    """Pick by value less likeness until the list or the categories are full; uses `value` up."""
+    nearest = np.zeros(len(value), dtype=np.float32)
     taken: Counter[int] = Counter()
     chosen: list[int] = []
     kinds = categories.tolist()
@@ -55,7 +62,7 @@ def reranked(
             value[categories == category] = -np.inf
         if alike is not None:
             np.maximum(nearest, alike[pick], out=nearest)
-    return chosen + _rest(scores, chosen, count - len(chosen))
+    return chosen
 
 
 def _rest(scores: Floats, chosen: list[int], count: int) -> list[int]:

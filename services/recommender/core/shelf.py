@@ -37,6 +37,8 @@ class Shelf:
         Row to number.
     n_model : int
         Numbers below this are known to the release's models.
+    modelled : mapping
+        Id in UTF-8 to number, for those.
     models : mapping
         Source to a model that reads the live history.
     again : RepeatPurchase or None
@@ -65,6 +67,7 @@ class Shelf:
     rows: Ints
     numbers: Ints
     n_model: int
+    modelled: Mapping[bytes, int]
     models: Mapping[str, Any]
     again: RepeatPurchase | None
     static: Mapping[str, Floats]
@@ -79,15 +82,9 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @cached_property
-    def ids(self) -> list[str]:
-        """Number to item id."""
-        return [self.catalog.ids[row] for row in self.rows.tolist()]
-
-    @cached_property
-    def modelled(self) -> dict[bytes, int]:
-        """Item id in UTF-8 to its number, for the items that the release's models know."""
-        return {item.encode(): number for number, item in enumerate(self.ids[: self.n_model])}
+    def item(self, number: int) -> str:
+        """Return the id of the item with this number."""
+        return self.catalog.ids[int(self.rows[number])]
 
     @cached_property
     def price(self) -> Ints:
@@ -119,12 +116,15 @@ class Stock:
         None when no release was ever seen.
     vectors : (n_model, d) float32 or None
     rows : (n_model,) integers
+    modelled : mapping
+        Item id in UTF-8 to number.
     """
 
     bundle: Bundle | None
     version: str
     rung: Rung | None
     rows: Ints
+    modelled: Mapping[bytes, int]
     vectors: Floats | None
 
     @classmethod
@@ -132,7 +132,8 @@ class Stock:
         """Give every item of the release its row."""
         ids = bundle.ids["items"].ids if bundle else ()
         rows = np.fromiter((catalog.row(item) for item in ids), dtype=np.int64, count=len(ids))
-        return cls(bundle, version, rung, rows, _vectors(bundle))
+        modelled = {item.encode(): number for number, item in enumerate(ids)}
+        return cls(bundle, version, rung, rows, modelled, _vectors(bundle))
 
     def on(self, rung: Rung | None) -> Self:
         """Return the same release on another rung."""
@@ -157,6 +158,7 @@ class Stock:
             rows=rows,
             numbers=numbers,
             n_model=len(self.rows),
+            modelled=self.modelled,
             models=models,
             again=again,
             static=static,

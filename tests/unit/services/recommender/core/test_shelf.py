@@ -15,7 +15,7 @@ def test_numbers_are_the_releases_first_and_the_catalogues_after() -> None:
     """A model's score would be given to another item."""
     catalog = catalog_of([product("new"), product("b")])
     shelf = shelf_of(random_bundle(["a", "b"], 0), catalog)
-    assert shelf.ids == ["a", "b", "new"]
+    assert [shelf.item(number) for number in range(3)] == ["a", "b", "new"]
     assert [shelf.number(item) for item in ("a", "b", "new", "none")] == [0, 1, 2, None]
     assert shelf.open(np.arange(3)).tolist() == [False, True, True]
 
