@@ -14,27 +14,26 @@ in seconds, and need neither a disk nor RocksDB's block caches, of which each pa
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import faust
 import msgspec
-from mode import CrashingSupervisor
 
 from services.collector import stream_log, stream_split
 from services.collector.core.activity import Activity
 from services.collector.core.keyed import Changes, Forget, Mark
 from services.collector.core.sessions import Sessions
-from services.collector.stream_log import APP_ID, Appender, Entry, changelog_of, inputs_of
+from services.collector.stream_app import InOrder, faust_app, raw_topic, table
+from services.collector.stream_log import Appender, Entry, changelog_of, inputs_of
 from services.collector.stream_partitions import Partitions
 from services.collector.stream_split import OnItems, OnVisitors, Raw, Refused, source_of
-from shared.contracts.service import Service
 from shared.contracts.topics import BEHAVIOUR, ITEM_ACTIVITY, SESSIONS
-from shared.runtime.bus import Bus, Record
-from shared.runtime.bus.kafka import KafkaBus
-from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.app import App, Ports
+from shared.runtime.bus import Bus, Record, admin
+from shared.runtime.clock import Clock
 from shared.runtime.settings import Settings
-from shared.runtime.telemetry import configure
 
 VISITORS, ITEMS = stream_log.TABLES
 MARK_EVERY_S = 5.0
@@ -54,7 +53,7 @@ class Stream:
     bus : Bus
         Of the collector; sessions, activity and dead letters go through it.
     partitions : int
-        Of behaviour, and therefore of the stream's own topics.
+        Of the stream's own topics.
     """
 
     def __init__(self, app: Any, bus: Bus, clock: Clock, *, partitions: int) -> None:
@@ -66,8 +65,9 @@ class Stream:
         self._marked_ms: dict[int, int] = {}
         self._read_ms: dict[int, int] = {}
         self._owned: set[Any] = set()
-        self._visitors_table = _table(app, VISITORS, partitions)
-        self._items_table = _table(app, ITEMS, partitions)
+        self._order = InOrder()
+        self._visitors_table = table(app, VISITORS, partitions)
+        self._items_table = table(app, ITEMS, partitions)
         self._visitors = Partitions(Sessions(), self._visitors_table.data)
         self._items = Partitions(Activity(), self._items_table.data)
         self._decode_visitors = msgspec.msgpack.Decoder(OnVisitors).decode
@@ -76,17 +76,21 @@ class Stream:
 
     def _declare(self) -> None:
         app = self._app
-        sources = _raw_topic(app, *(topic.name for topic in stream_split.SOURCES))
+        sources = raw_topic(app, *(topic.name for topic in stream_split.SOURCES))
         app.agent(sources, name="split")(self.split)
-        app.agent(_raw_topic(app, inputs_of(VISITORS)), name="visitors")(self.fold_visitors)
-        app.agent(_raw_topic(app, inputs_of(ITEMS)), name="items")(self.fold_items)
+        app.agent(raw_topic(app, inputs_of(VISITORS)), name="visitors")(self.fold_visitors)
+        app.agent(raw_topic(app, inputs_of(ITEMS)), name="items")(self.fold_items)
         app.timer(MARK_EVERY_S, name="mark")(self.mark)
         app.on_partitions_assigned.connect(self.assigned)
-        app.on_before_shutdown.connect(self.closing)
 
     async def split(self, stream: Any) -> None:
         """Step 1: append what behaviour means to the stream's own topics."""
         async for events in stream.noack_take(BATCH, within=BATCH_WAIT_S):
+            for event in events:
+                if (
+                    event.message.topic == BEHAVIOUR.name
+                ):  # the others are compacted: they have gaps
+                    self._order.check(event.message)
             records = [self._raw(event.message) for event in events if event.message.value]
             parts = stream_split.split(records, self._count)
             await self._appender.append(
@@ -103,6 +107,7 @@ class Stream:
     async def fold_visitors(self, stream: Any) -> None:
         """Step 2: sessions."""
         async for event in stream.noack().events():
+            self._order.check(event.message)
             number = event.message.partition
             record = self._decode_visitors(event.message.value)
             partition, rows = self._visitors[number]
@@ -121,6 +126,7 @@ class Stream:
     async def fold_items(self, stream: Any) -> None:
         """Step 3: activity."""
         async for event in stream.noack().events():
+            self._order.check(event.message)
             number = event.message.partition
             record = self._decode_items(event.message.value)
             partition, rows = self._items[number]
@@ -135,12 +141,13 @@ class Stream:
     async def mark(self) -> None:
         """Tell the folds how far behaviour has been read."""
         now_ms = int(self._clock.now() * 1000) - MARGIN_MS
+        sources = self._app.consumer.topic_partitions(BEHAVIOUR.name)
         for partition in self._own_behaviour():
             source = source_of(BEHAVIOUR.name, partition)
             at_ms = now_ms if self._caught_up(partition) else self._read_ms.get(source)
             if at_ms is not None:
                 self._marked_ms[source] = max(at_ms, self._marked_ms.get(source, 0))
-                value = stream_split.encode(Mark(source, self._count, at_ms))
+                value = stream_split.encode(Mark(source, sources, at_ms))
                 await self._appender.append(
                     Entry(inputs_of(table), target, None, value)
                     for table in stream_log.TABLES
@@ -149,16 +156,13 @@ class Stream:
 
     async def assigned(self, app: Any, assigned: set[Any], **kwargs: Any) -> None:
         """Give up the state of partitions that are another's now; read the rest again."""
-        for table, partitions in ((VISITORS, self._visitors), (ITEMS, self._items)):
+        for name, partitions in ((VISITORS, self._visitors), (ITEMS, self._items)):
             for lost in self._owned - assigned:
-                if lost.topic == changelog_of(table) or lost.topic == inputs_of(table):
+                if lost.topic in {changelog_of(name), inputs_of(name)}:
                     partitions.give_up(lost.partition)
             partitions.reload()
         self._owned = set(assigned)
-
-    async def closing(self, app: Any, **kwargs: Any) -> None:
-        """Free the bus's connections."""
-        await self._bus.close()
+        self._order.forget()
 
     def _own_behaviour(self) -> list[int]:
         return sorted(tp.partition for tp in self._owned if tp.topic == BEHAVIOUR.name)
@@ -205,89 +209,54 @@ class Stream:
             rows.apply(row, value)
 
 
-def build(settings: Settings, bus: Bus, clock: Clock) -> Any:
-    """Return the Faust app, ready for a worker.
+class Worker:
+    """The Faust app inside a process of the runtime, which owns signals, logs and the event loop."""
 
-    The topics of `stream_log` must exist; see `stream_log.create`.
-    """
-    partitions = partitions_of(settings)
-    app = faust.App(
-        APP_ID,
-        broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
-        store="memory://",
-        datadir=str(settings.home / "stream"),
-        web_enabled=False,
-        processing_guarantee="at_least_once",
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        topic_partitions=partitions,
-        table_standby_replicas=0,
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=3.0,
-        consumer_auto_offset_reset="earliest",
-        producer_linger=0.002,
-        producer_max_batch_size=256 << 10,
-        producer_max_request_size=1 << 20,
-        producer_request_timeout=30.0,
-        stream_buffer_maxsize=1024,
-        stream_wait_empty=True,
-        agent_supervisor=CrashingSupervisor,
-    )
-    Stream(app, bus, clock, partitions=partitions)
-    return app
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._app: Any = None
+
+    async def start(self) -> None:
+        """Make the topics where they are missing; `Retryable` while the broker is away."""
+        await asyncio.to_thread(_ensure_topics, self._settings)
+
+    async def work(self) -> None:
+        """Run until cancelled; raises what made the app crash."""
+        for chatty in ("faust", "mode"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        partitions = partitions_of(self._settings)
+        self._app = faust_app(self._settings, partitions)
+        Stream(self._app, self._ports.bus, self._ports.clock, partitions=partitions)
+        await self._app.start()
+        await self._app.wait_until_stopped()
+        if self._app.crash_reason is not None:
+            raise self._app.crash_reason
+
+    async def stop(self) -> None:
+        """Finish what is under way, commit it and leave the group."""
+        if self._app is not None:
+            await self._app.stop()
 
 
-def run(settings: Settings, service: Service) -> NoReturn:
-    """Work as one process until a signal ends it; exits with 1 after a crash."""
-    configure(service.name, "stream", level=settings.log_level)
-    clock = SystemClock()
-    stream_log.create(
-        settings.kafka,
-        partitions=partitions_of(settings),
-        replication=BEHAVIOUR.replication(production=settings.production),
-        wait_s=settings.connect_s,
-    )
-    bus = KafkaBus(settings.kafka, service, clock=clock)
-    app = build(settings, bus, clock)
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    worker = faust.Worker(
-        app,
-        loop=loop,
-        quiet=True,
-        loglevel=settings.log_level.upper(),
-        override_logging=False,
-        redirect_stdouts=False,
-    )
-    worker.execute_from_commandline()
+def build(process: str, settings: Settings, ports: Ports) -> App:
+    """Return the collector's stream process."""
+    assert process == "stream", process
+    worker = Worker(settings, ports)
+    return App(start=worker.start, tasks={"stream": worker.work}, stop=worker.stop)
+
+
+def _ensure_topics(settings: Settings) -> None:
+    production = settings.production
+    sources = [admin.wanted(topic, production=production) for topic in stream_split.SOURCES]
+    own = stream_log.wanted(partitions_of(settings), BEHAVIOUR.replication(production=production))
+    admin.ensure_topics(settings.kafka, [*sources, *own])
 
 
 def partitions_of(settings: Settings) -> int:
-    """Return how many partitions behaviour has here, and so the stream's own topics."""
+    """Return how many partitions the stream's own topics have."""
     counts = BEHAVIOUR.partitions
     return counts.production if settings.production else counts.local
-
-
-def _table(app: Any, name: str, partitions: int) -> Any:
-    return app.Table(
-        name,
-        partitions=partitions,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-    )
-
-
-def _raw_topic(app: Any, *names: str) -> Any:
-    return app.topic(
-        *names,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-        allow_empty=True,
-    )
 
 
 def _entries(table: str, parts: dict[int, list[Any]]) -> list[Entry]:

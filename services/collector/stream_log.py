@@ -1,19 +1,15 @@
 """The topics that only the stream uses, and sure writing to chosen partitions of them."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Any, NamedTuple, ParamSpec
 
-from aiokafka.errors import KafkaError as ClientError
+from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
-from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from services.collector import stream_split
 from shared.contracts.errors import Retryable
 from shared.contracts.topics import days
+from shared.runtime.bus.admin import Wanted
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import log
 
@@ -24,7 +20,6 @@ TABLES = ("visitors", "items")
 KEEP = days(7)
 """Records of the stream's own topics; by far longer than the stream may stand still."""
 _PIECE = 200
-_POLL_S = 0.5
 _WAITS_S = (0.1, 0.3, 1.0, 3.0)
 _log = log(__name__)
 
@@ -48,53 +43,12 @@ def changelog_of(table: str) -> str:
     return f"{APP_ID}-{table}-changelog"
 
 
-def create(bootstrap: str, *, partitions: int, replication: int, wait_s: float) -> None:
-    """Make the stream's own topics where they are missing.
-
-    Waits up to `wait_s` for the broker and for the topics that the stream reads, which others make.
-
-    Raises
-    ------
-    Retryable
-        Either is not there in time.
-    """
-    deadline = time.monotonic() + wait_s
-    while missing := _create(bootstrap, partitions, replication):
-        if time.monotonic() > deadline:
-            raise Retryable(f"after {wait_s:.0f} s there is still no {missing}")
-        time.sleep(_POLL_S)
-
-
-def _create(bootstrap: str, partitions: int, replication: int) -> str:
-    """Return what is missing for it, or nothing."""
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), client_id=APP_ID)
-    except KafkaError as error:
-        return f"broker at {bootstrap}: {error!r}"
-    try:
-        there = set(admin.list_topics())
-        missing = {topic.name for topic in stream_split.SOURCES} - there
-        if missing:
-            return f"topic {', '.join(sorted(missing))}; `shoploop topics create` makes it"
-        for topic in _wanted(partitions, replication):
-            if topic.name not in there:
-                with suppress(TopicAlreadyExistsError):
-                    admin.create_topics([topic])
-    finally:
-        admin.close()
-    return ""
-
-
-def _wanted(partitions: int, replication: int) -> list[NewTopic]:
+def wanted(partitions: int, replication: int) -> list[Wanted]:
+    """Return what the stream's own topics should be like."""
     records = {"retention.ms": str(int(KEEP.total_seconds() * 1000))}
     state = {"cleanup.policy": "compact", "segment.ms": "3600000"}
     return [
-        NewTopic(
-            name=name,
-            num_partitions=partitions,
-            replication_factor=replication,
-            topic_configs=config,
-        )
+        Wanted(name, partitions, replication, config)
         for table in TABLES
         for name, config in ((inputs_of(table), records), (changelog_of(table), state))
     ]
@@ -132,7 +86,7 @@ class Appender:
             try:
                 await send(*args, **kwargs)
                 return
-            except (Retryable, ClientError, ProducerSendError, OSError) as error:
+            except (Retryable, KafkaError, ProducerSendError, OSError) as error:
                 wait_s = _WAITS_S[min(attempt, len(_WAITS_S) - 1)]
                 _log.warning("the broker is away", reason=repr(error), wait_s=wait_s)
                 await self._clock.sleep(wait_s)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from services.collector.core.activity import DECAY, SLOT_MS, Activity, Touch, growth
 from services.collector.core.keyed import Mark, Partition, apply
 from shared.contracts.envelope import decode, encode

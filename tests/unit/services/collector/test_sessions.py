@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from services.collector.core.keyed import Forget, Mark, Partition, apply
 from services.collector.core.sessions import Link, Sessions, Visit, session_id
 from shared.contracts.envelope import Envelope, decode, encode
