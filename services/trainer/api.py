@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.trainer.core.rated import Kind
 from services.trainer.feedback import Windows, online, report
 from services.trainer.history import Lake
 from services.trainer.manifest import SERVICE
@@ -19,13 +20,26 @@ JSON = "application/json"
 
 
 class AskedJob(BaseModel):
-    """A job to be run; `force` releases the candidate whatever the gate says."""
+    """A job to be run.
+
+    `force` releases the candidate whatever the gate says. `model` and `rank` are for ratings:
+    which model is released, from then on also by the schedule.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     job: Literal["recommend", "ratings"]
     force: bool = False
     why: str = Field("asked for", max_length=500, description="kept in the model card")
+    model: Kind | None = None
+    rank: int | None = Field(None, ge=1, le=500, description="factors kept by filled-svd")
+
+    def options(self) -> dict[str, Any]:
+        """Return the job's own options as they were given."""
+        given = self.model_dump(include={"model", "rank"}, exclude_none=True)
+        if given and self.job != "ratings":
+            raise Invalid("only the job ratings has a choice of models", field="model")
+        return given
 
 
 def router(ports: Ports, jobs: Jobs, lake: Lake, windows: Windows) -> APIRouter:
@@ -43,6 +57,7 @@ def router(ports: Ports, jobs: Jobs, lake: Lake, windows: Windows) -> APIRouter:
             by="request",
             due=(asked.why,),
             forced=asked.force,
+            options=asked.options(),
         )
         return _json(await jobs.ask(job), status=202)
 

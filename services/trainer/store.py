@@ -1,6 +1,6 @@
 """Jobs in Redis: asked for by the facade, worked off by the worker."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -20,7 +20,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `state`: done means released; refused that the gate kept the release in service; failed that
     there is no candidate, with the `reason`. `phase` and `share` in [0, 1] tell how far it is.
-    `due` are reasons to renew a release that is as good.
+    `due` are reasons to renew a release that is as good. `options` are the job's own.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Job(Struct, frozen=True, kw_only=True):
     by: str
     due: tuple[str, ...] = ()
     forced: bool = False
+    options: dict[str, Any] = {}
     started_at: float | None = None
     ended_at: float | None = None
     attempt: int = 0

@@ -173,6 +173,7 @@ class Worker:
             due=job.due if current else ("there is no release yet",),
             current=known,
             online=figures,
+            options=job.options or (current.card.get("options", {}) if current else {}),
         )
         return task, artifact
 

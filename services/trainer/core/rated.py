@@ -1,26 +1,68 @@
-"""Rating models put to the test: a random quarter of the ratings is held back."""
+"""Rating models, and their test: a random quarter of the ratings is held back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from services.trainer.core.gate import Decision, Verdict
-from shared.learning.arrays import Floats
+from shared.contracts.errors import Invalid
+from shared.learning.arrays import Floats, Ints
 from shared.learning.evaluation.bootstrap import Interval, mean_interval, paired_difference
 from shared.learning.evaluation.splits import random_per_user
 from shared.learning.features.interactions import Interactions
 from shared.learning.models.biased_factors import BiasedFactors
 from shared.learning.models.filled_svd import FilledSvd
 
+RatingModel = BiasedFactors | FilledSvd
+Kind = Literal["biased-factors", "filled-svd"]
 TEST_SHARE = 0.25
 LEAST = 50
 """Held-back ratings below which nothing can be told."""
 DENSE_CELLS = 4_000_000
-"""A filled matrix above this is not compared: 32 MB of floats."""
-SVD_RANK = 3
+"""Largest matrix that is filled: 32 MB of floats."""
 ITEM_MEAN = "item-mean"
+LOWEST, HIGHEST = 1.0, 5.0
+
+
+class RatingOptions(Struct, frozen=True, kw_only=True):
+    """Which model of ratings is released.
+
+    `biased-factors` learns its regularisation and knows nothing of gaps. `filled-svd` decomposes
+    the filled matrix and keeps `rank` factors; right for small shops with few gaps, and easy to
+    check by hand.
+    """
+
+    model: Kind = "biased-factors"
+    rank: Annotated[int, Meta(ge=1, le=500)] = 3
+
+
+def fit(ratings: Interactions, options: RatingOptions, *, seed: int) -> RatingModel:
+    """Return the model that the options ask for; the rank is cut to the sides of the matrix.
+
+    Raises
+    ------
+    Invalid
+        The matrix is too large to be filled.
+    """
+    if options.model == "biased-factors":
+        return BiasedFactors.fit(ratings, seed=seed)
+    cells = ratings.n_users * ratings.n_items
+    if cells > DENSE_CELLS:
+        raise Invalid(
+            f"{ratings.n_users} shoppers x {ratings.n_items} items are too many to fill the "
+            "matrix of their ratings: use biased-factors"
+        )
+    return FilledSvd.fit(ratings, rank=min(options.rank, ratings.n_users, ratings.n_items))
+
+
+def predictions(model: RatingModel, users: Ints, items: Ints) -> Floats:
+    """Return the predicted ratings of these pairs, within the scale."""
+    if isinstance(model, BiasedFactors):
+        return model.predict_many(users, items)
+    return np.clip(model.matrix()[users, items], LOWEST, HIGHEST)
 
 
 @dataclass(frozen=True)
@@ -36,12 +78,11 @@ class RatingTrial:
     errors: Mapping[str, Floats]
     seed: int
 
-    def verdict(
-        self, current: Mapping[str, Any] | None, *, due: Sequence[str], forced: bool
-    ) -> Verdict:
-        """Pass what predicts better than the items' means by more than noise, and is due or new.
+    def verdict(self, *, due: Sequence[str], forced: bool) -> Verdict:
+        """Pass what predicts better than the items' means by more than noise, or as well and is due.
 
-        A release in service is always renewed by a due one: both are the same recipe.
+        Ratings have no time of their own to be split by, so that the release in service has seen
+        what is held back; its recipe is the candidate's.
         """
         n = len(self.errors["candidate"])
         if n < LEAST:
@@ -81,21 +122,28 @@ class RatingTrial:
         return {f"rmse_{bound}": value for bound, value in rmse.items()}
 
 
-def rating_trial(ratings: Interactions, *, seed: int) -> RatingTrial:
+def rating_trial(ratings: Interactions, options: RatingOptions, *, seed: int) -> RatingTrial:
     """Fit on three quarters of each user's ratings, predict the rest."""
     train, test = random_per_user(ratings, TEST_SHARE, seed=seed)
     if len(train) == 0 or len(test) == 0:
         return RatingTrial({"candidate": np.zeros(0), ITEM_MEAN: np.zeros(0)}, seed)
-    model = BiasedFactors.fit(train, seed=seed)
     predicted = {
-        "candidate": model.predict_many(test.user, test.item),
+        "candidate": predictions(fit(train, options, seed=seed), test.user, test.item),
         ITEM_MEAN: _item_means(train)[test.item],
     }
-    if ratings.n_users * ratings.n_items <= DENSE_CELLS:
-        rank = min(SVD_RANK, ratings.n_users, ratings.n_items)
-        matrix = FilledSvd.fit(train, rank=rank, centre=True).matrix()
-        predicted["filled-svd"] = matrix[test.user, test.item]
+    for other in OTHERS:
+        if other != options and _affordable(other, ratings):
+            model = fit(train, other, seed=seed)
+            predicted[other.model] = predictions(model, test.user, test.item)
     return RatingTrial({n: (p - test.weight) ** 2 for n, p in predicted.items()}, seed)
+
+
+OTHERS = (RatingOptions(), RatingOptions(model="filled-svd"))
+"""What a candidate is compared with, beside the items' means."""
+
+
+def _affordable(options: RatingOptions, ratings: Interactions) -> bool:
+    return options.model != "filled-svd" or ratings.n_users * ratings.n_items <= DENSE_CELLS
 
 
 def _item_means(ratings: Interactions) -> Floats:

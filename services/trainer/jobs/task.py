@@ -19,7 +19,8 @@ class Task(Struct, frozen=True, kw_only=True):
     """One training.
 
     `due` are reasons to renew a release that is as good as the one in service; `current` tells of
-    that one: its version, its card and what it was trained on, with its content beside the task.
+    that one: its version, its card and what it was trained on, with its content beside the task;
+    `online` what it brought. `options` are the job's own.
     """
 
     job: str
@@ -31,6 +32,7 @@ class Task(Struct, frozen=True, kw_only=True):
     due: tuple[str, ...] = ()
     current: dict[str, Any] | None = None
     online: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

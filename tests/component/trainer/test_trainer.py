@@ -2,10 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 
-from shared.contracts.events import Behaviour, Erasure, Touched
-from shared.contracts.topics import BEHAVIOUR, ERASURES, MODELS
+import numpy as np
+import pytest
+
+from shared.contracts.events import Behaviour, Erasure, Product, Touched
+from shared.contracts.topics import BEHAVIOUR, CATALOG, ERASURES, MODELS
 from shared.learning.features.history import History
 from shared.learning.models.bundle import Bundle
+from shared.learning.models.filled_svd import FilledSvd
 from shared.learning.models.ranking import top
 from tests.component.trainer.conftest import START_S, Trainer, around_event, viewed
 from tests.fixtures.service import Surroundings
@@ -14,9 +18,9 @@ Start = Callable[..., Awaitable[Trainer]]
 Shop = Callable[[], Awaitable[None]]
 
 
-async def bundle_of(around: Surroundings) -> Bundle:
-    pointer = await around.releases.pointer("recommend")
-    manifest = await around.releases.manifest("recommend", str(pointer.current))
+async def bundle_of(around: Surroundings, model: str = "recommend") -> Bundle:
+    pointer = await around.releases.pointer(model)
+    manifest = await around.releases.manifest(model, str(pointer.current))
     return Bundle.from_artifact(await around.releases.fetch(manifest))
 
 
@@ -116,13 +120,15 @@ async def test_ratings_are_predicted_from_ratings(
     rated = [
         around_event(
             BEHAVIOUR,
-            Behaviour(action="rate_item", items=(Touched(f"item-{n}"),), rating=1 + 4 * (n % 2)),
+            Behaviour(
+                action="rate_item", items=(Touched(f"item-{n}"),), rating=1 + n % 3 + shopper % 3
+            ),
             f"r{shopper}-{n}",
             START_S + 9e5 + n,
             userid=f"user-{shopper}",
         )
         for shopper in range(30)
-        for n in range(shopper % 3, 40, 3)
+        for n in range(shopper % 2, 40, 2)
     ]
     await around.bus.publish_all(BEHAVIOUR, rated)
     job = await running.train(job="ratings")
@@ -131,6 +137,44 @@ async def test_ratings_are_predicted_from_ratings(
     offline = card["card"]["offline"]
     assert offline["candidate"]["rmse"]["mean"] < 0.5
     assert set(offline) == {"candidate", "item-mean", "filled-svd"}
+
+
+async def test_a_small_complete_matrix_is_decomposed_as_in_the_textbook(
+    trainer: Start, around: Surroundings
+) -> None:
+    """What is served as a predicted rating could not be checked by hand."""
+    rows = [(4, 3, 2, 1, 5), (5, 4, 5, 4, 3), (3, 2, 1, 3, 2), (4, 2, 3, 2, 4), (3, 5, 4, 5, 3)]
+    events = [
+        around_event(CATALOG, Product(id=f"i{n}", title=f"I{n}"), f"p{n}", START_S)
+        for n in range(5)
+    ]
+    await around.bus.publish_all(CATALOG, events)
+    rated = [
+        around_event(
+            BEHAVIOUR,
+            Behaviour(action="rate_item", items=(Touched(f"i{n}"),), rating=float(rating)),
+            f"{user}-{n}",
+            START_S - 60,
+            userid=f"u{user}",
+        )
+        for user, row in enumerate(rows)
+        for n, rating in enumerate(row)
+    ]
+    await around.bus.publish_all(BEHAVIOUR, rated)
+    running = await trainer()
+    for rank, error in ((5, 0.0), (3, 2.9748)):
+        job = await running.train(job="ratings", model="filled-svd", rank=rank)
+        assert job["state"] == "done", job
+        bundle = await bundle_of(around, "ratings")
+        model = bundle.models["ratings"]
+        assert isinstance(model, FilledSvd)
+        assert bundle.ids["users"].ids == tuple(f"u{n}" for n in range(5))
+        squares = ((model.matrix() - np.array(rows)) ** 2).sum()
+        assert squares == pytest.approx(error, abs=1e-3)
+    again = await running.train(job="ratings", why="by the schedule")
+    assert again["state"] == "done"
+    card = await running.get("/v1/models/ratings")
+    assert card["card"]["options"] == {"model": "filled-svd", "rank": 3}
 
 
 async def test_refusals_and_wrong_requests_are_told(

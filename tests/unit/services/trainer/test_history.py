@@ -1,5 +1,6 @@
 """The lake: nothing lost, nothing doubled, whatever a crash left behind."""
 
+import itertools
 from pathlib import Path
 
 import polars as pl
@@ -104,7 +105,7 @@ def test_any_cutting_into_files_gives_the_same_rows(
     """How often the worker was restarted would change what is learnt."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     bounds = sorted({0, *cuts, 41})
-    for first, end in zip(bounds, bounds[1:], strict=False):
+    for first, end in itertools.pairwise(bounds):
         rows = frame(*(seen(n) for n in range(first, end)))
         lake.append(P0, rows, first, end - 1)
     assert offsets(lake) == list(range(41))

@@ -1,0 +1,149 @@
+"""What becomes of jobs when the worker dies, the gate refuses, or time passes."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import numpy as np
+
+from services.trainer.core.gate import Verdict
+from services.trainer.jobs.task import Folder, Outcome
+from services.trainer.manifest import SERVICE
+from services.trainer.plan import LOOK_S, Planner
+from services.trainer.settings import Settings
+from services.trainer.store import Job, Jobs
+from shared.contracts.artifact import Artifact
+from shared.contracts.topics import MODELS
+from shared.runtime.app import Ports
+from shared.runtime.releases import Provenance
+from tests.component.trainer.conftest import START_S, Trainer
+from tests.fixtures.redis import memory_kv
+from tests.fixtures.service import Surroundings
+
+Start = Callable[..., Awaitable[Trainer]]
+Shop = Callable[[], Awaitable[None]]
+ARTIFACT = Artifact("toy", {"x": np.arange(3)})
+
+
+def verdict(decision: str, *reasons: str) -> Verdict:
+    return Verdict(
+        decision=decision,  # type: ignore[arg-type]
+        reasons=reasons, reference="v1", difference=0.0, low=0.0, high=0.0, questions=100,
+    )  # fmt: skip
+
+
+async def left_behind(around: Surroundings, job: Job, outcome: Outcome | None = None) -> Jobs:
+    """Leave what a dead worker leaves."""
+    jobs = Jobs(memory_kv(SERVICE, clock=around.clock, server=around.redis))
+    await jobs.save(job)
+    if outcome is not None:
+        folder = Folder(Settings(home=around.folder).jobs_folder / job.id)
+        folder.path.mkdir(parents=True)
+        folder.write_outcome(outcome, ARTIFACT)
+    return jobs
+
+
+def running_job(**fields: object) -> Job:
+    job = Job(id="j1", job="recommend", state="running", asked_at=START_S, by="request", attempt=1)
+    return msgspec.structs.replace(job, **fields)
+
+
+async def test_a_job_whose_worker_died_runs_again(
+    trainer: Start, shop: Shop, around: Surroundings
+) -> None:
+    """A restart would leave a job running for ever in the list, and no model."""
+    await shop()
+    await left_behind(around, running_job(due=("asked for",)))
+    job = await (await trainer()).ended("j1")
+    assert (job["state"], job["attempt"]) == ("done", 2)
+
+
+async def test_a_job_that_kills_its_worker_is_given_up(
+    trainer: Start, shop: Shop, around: Surroundings
+) -> None:
+    """One poisonous job would restart the worker for ever."""
+    await shop()
+    await left_behind(around, running_job(attempt=3))
+    job = await (await trainer()).ended("j1")
+    assert job["state"] == "failed"
+    assert "died 3 times" in job["reason"]
+
+
+async def test_a_finished_candidate_is_released_without_training_again(
+    trainer: Start, around: Surroundings
+) -> None:
+    """A crash in the last second would cost an hour of training."""
+    await left_behind(around, running_job(), Outcome(verdict=verdict("promote", "better")))
+    job = await (await trainer()).ended("j1")
+    assert job["state"] == "done"
+    pointer = await around.releases.pointer("recommend")
+    assert pointer.current == job["version"]
+
+
+async def test_what_was_released_already_is_not_released_twice(
+    trainer: Start, around: Surroundings
+) -> None:
+    """A crash between promoting and noting it would move the roll-back target away."""
+    provenance = Provenance(trained_on={}, metrics={}, card={"job": "j1"})
+    version = (await around.releases.publish("recommend", ARTIFACT, provenance)).version
+    await around.releases.promote("recommend", version, epoch=0)
+    await left_behind(around, running_job(), Outcome(verdict=verdict("promote", "better")))
+    job = await (await trainer()).ended("j1")
+    assert job["version"] == version
+    assert (await around.releases.pointer("recommend")).epoch == 1
+
+
+async def test_a_refused_candidate_is_reported_and_not_released(
+    trainer: Start, around: Surroundings
+) -> None:
+    """A worse model would go live; or nobody would learn that training is in vain."""
+    outcome = Outcome(verdict=verdict("refuse", "worse than v1"), metrics={"ndcg@10": 0.1})
+    await left_behind(around, running_job(), outcome)
+    running = await trainer()
+    job = await running.ended("j1")
+    assert (job["state"], job["reason"]) == ("refused", "worse than v1")
+    (told,) = running.worker.published(MODELS)
+    assert (told.data.change, told.data.reason) == ("refused", "worse than v1")
+    assert (await around.releases.pointer("recommend")).current is None
+
+
+async def test_a_second_request_joins_the_one_that_waits(around: Surroundings) -> None:
+    """An impatient operator would queue ten trainings."""
+    jobs = await left_behind(around, running_job(id="a"))
+    first = await jobs.ask(running_job(id="b", state="queued"))
+    second = await jobs.ask(running_job(id="c", state="queued"))
+    assert (first.id, second.id) == ("b", "b")
+
+
+async def planner(around: Surroundings, ports: Ports, **given: object) -> Planner:
+    from services.trainer.history import Lake
+
+    settings = Settings(home=around.folder, **given)  # type: ignore[arg-type]
+    return Planner(ports, settings, Lake(settings.lake_folder), Jobs(ports.kv))
+
+
+async def reasons(plan: Planner, around: Surroundings) -> list[str]:
+    around.clock.advance(LOOK_S)
+    return [reason for job in await plan.due() if job.job == "recommend" for reason in job.due]
+
+
+async def test_models_are_due_by_time_events_and_erasures(
+    trainer: Start, around: Surroundings
+) -> None:
+    """A shop's model would grow old, or be trained without end."""
+    ports = (await trainer()).http.ports
+    plan = await planner(around, ports, train_every_hours=24, train_after_events=100)
+    assert await reasons(plan, around) == []
+    provenance = Provenance(trained_on={}, metrics={}, card={})
+    version = (await around.releases.publish("recommend", ARTIFACT, provenance)).version
+    await around.releases.promote("recommend", version, epoch=0)
+    plan.received(99)
+    assert await reasons(plan, around) == []
+    plan.received(1)
+    assert await reasons(plan, around) == ["100 new events"]
+    plan.started("recommend")
+    assert await reasons(plan, around) == []
+    plan.erased()
+    assert await reasons(plan, around) == ["a person was erased"]
+    plan.started("recommend")
+    around.clock.advance(24 * 3600)
+    assert await reasons(plan, around) == ["24 hours have passed"]
