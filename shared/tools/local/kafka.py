@@ -174,7 +174,7 @@ class LocalKafka:
         """The id that this folder got at its first start; kept beside the data, not in it."""
         path = self.folder / "cluster-id"
         if not path.exists():
-            path.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            path.write_text(_new_cluster_id())
         return path.read_text().strip()
 
     def _formatted_as(self) -> str | None:
@@ -201,6 +201,14 @@ class LocalKafka:
             problem,
             f"put that cluster's data back, or give up the events in it: rm -r {self.folder}",
         )
+
+
+def _new_cluster_id() -> str:
+    """Give a random id in Kafka's spelling; a leading dash would look like an option to its tools."""
+    while True:
+        fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not fresh.startswith("-"):
+            return fresh
 
 
 def _move_into_place(fresh: Path, archive: Path) -> None:

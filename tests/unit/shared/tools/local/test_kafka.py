@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -48,6 +49,13 @@ def test_data_without_its_identity_is_refused(broker: LocalKafka) -> None:
     with pytest.raises(LocalStackError, match=r"holds files but no meta\.properties") as raised:
         broker.prepare()
     assert f"rm -r {broker.folder}" in raised.value.cure
+
+
+def test_a_new_cluster_id_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One first start in sixty-four would fail, since Kafka's tools take it for an option."""
+    drawn = iter([UUID(int=0b111110 << 122), UUID(int=0)])
+    monkeypatch.setattr(kafka.uuid, "uuid4", lambda: next(drawn))
+    assert kafka._new_cluster_id() == "A" * 22
 
 
 def test_the_heap_is_bounded(broker: LocalKafka) -> None:
