@@ -13,9 +13,10 @@ from shared.runtime.bus.partition import partition_of
 from shared.runtime.clock import Clock
 
 _log = logging.getLogger(__name__)
-_PACE_S = 0.004
-"""Least time between the beginnings of two groups. A record waits this long at most, only while
-others went just before it, and under load most of what a request to Kafka costs is saved."""
+_LEAST_S, _MOST_S = 0.002, 0.012
+_BUSY_PER_S = 500
+_WORTH = 25
+"""A request to Kafka costs as much as relaying a hundred records; with this many in it, little."""
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -102,11 +103,13 @@ class Relay:
     async def _relay(self) -> None:
         self._partitions.clear()
         fresh = True
-        began = 0.0
+        monotonic = self._clock.monotonic
+        began, pause = monotonic(), 0.0
         while True:
-            await self._clock.sleep(max(0.0, began + _PACE_S - self._clock.monotonic()))
+            await self._clock.sleep(max(0.0, began + pause - monotonic()))
             group = await self._source.read(self.after)
-            began = self._clock.monotonic()
+            before, began = began, monotonic()
+            pause = pace(len(group), began - before)
             if fresh and group[0].seq <= self._doubtful:
                 await self._look_back(group[0].at_ms)
             fresh = False
@@ -156,3 +159,21 @@ class Relay:
             else:
                 self.after = published[-1].seq
                 return
+
+
+def pace(records: int, elapsed_s: float) -> float:
+    """Return the least time from the beginning of a group to that of the next, in seconds.
+
+    A record waits for it only while others went just before. Where few come, 2 ms; where many
+    come, as long as it takes for a group to be worth its request, 12 ms at most.
+
+    Parameters
+    ----------
+    records : int
+        In the group.
+    elapsed_s : float
+        From the beginning of the group before it.
+    """
+    if records < _BUSY_PER_S * elapsed_s:
+        return _LEAST_S
+    return min(_MOST_S, max(_LEAST_S, _WORTH * elapsed_s / records))
