@@ -23,13 +23,13 @@ class RepeatSettings:
     half_life_s : float
         Age at which a purchase counts half.
     timing : float
-        How much the time since the last purchase matters; 0 for not at all.
+        Share of the usual gap within which an item counts as just bought; 0 for no timing.
     prior_gaps : float
         Gaps between purchases that the mean of all items counts for in an item's mean gap.
     """
 
-    half_life_s: float = 45 * DAY_S
-    timing: float = 0.2
+    half_life_s: float = 70 * DAY_S
+    timing: float = 0.01
     prior_gaps: float = 5.0
 
     def __post_init__(self) -> None:
@@ -41,10 +41,9 @@ class RepeatSettings:
 class RepeatPurchase:
     """Scores of the items a shopper bought before.
 
-    ``score[j] = due[j]**timing * sum over purchases of weight * 0.5**(age / half_life)``, where
-    ``due[j] = 1 - exp(-elapsed / gap)`` rises from 0 just after a purchase to 1 when far more
-    than the usual gap has passed. The gap is the item's, drawn to the shopper's own once there
-    are purchases to tell it.
+    ``score[j] = due[j] * sum over purchases of weight * 0.5**(age / half_life)``, where
+    ``due[j] = 1 - exp(-elapsed / (timing * gap))`` rises from 0 just after a purchase to 1. The
+    gap is the item's, drawn to the shopper's own once there are purchases to tell it.
 
     Parameters
     ----------
@@ -98,8 +97,10 @@ class RepeatPurchase:
         age = np.maximum(now_s - purchases.times_s, 0)
         frequency = purchases.weights * np.exp2(-age / self.settings.half_life_s)
         last, gap = self._last_and_gap(purchases)
-        due = -np.expm1(-np.maximum(now_s - last, 0) / np.maximum(gap, 1.0))
-        return np.asarray(frequency * due**self.settings.timing)
+        if self.settings.timing == 0:
+            return np.asarray(frequency)
+        wait = np.maximum(self.settings.timing * gap, 1.0)
+        return np.asarray(frequency * -np.expm1(-np.maximum(now_s - last, 0) / wait))
 
     def _last_and_gap(self, purchases: History) -> tuple[Floats, Floats]:
         """Return for each purchase the last one of its item and that item's expected gap."""
