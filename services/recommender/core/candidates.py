@@ -139,5 +139,7 @@ def same_category(shelf: Shelf, query: Query) -> Source | None:
 def everybody(shelf: Shelf) -> list[Source]:
     """Return the sources that are the same for all, which `Shelf.base` sums."""
     return [
-        Source(name, scores, shelf.weights.get(name, 0.0)) for name, scores in shelf.static.items()
+        Source(name, scores, weight)
+        for name, scores in shelf.static.items()
+        if (weight := shelf.weights.get(name, 0.0))
     ]
