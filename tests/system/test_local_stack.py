@@ -48,6 +48,8 @@ def root(tmp_path: Path) -> Path:
     """A checkout with one service."""
     package = tmp_path / "root" / "services" / "echo"
     package.mkdir(parents=True)
+    # Without it the checkout's own `services`, which is on the path, would be taken.
+    (package.parent / "__init__.py").touch()
     (package / "__main__.py").write_text(PROGRAM)
     return tmp_path / "root"
 
