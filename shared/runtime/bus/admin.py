@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
+    InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
@@ -91,7 +92,8 @@ def admin(bootstrap: str, **connection: Any) -> Iterator[KafkaAdminClient]:
     except (KafkaConnectionError, KafkaTimeoutError) as error:
         raise Retryable(f"no Kafka broker answers at {bootstrap}") from error
     except KafkaError as error:
-        if error.retriable:
+        # A broker that is just starting counts as none to replicate to, which looks permanent.
+        if error.retriable or isinstance(error, InvalidReplicationFactorError):
             raise Retryable(f"the Kafka broker at {bootstrap} fails: {error}") from error
         raise
     finally:
