@@ -33,5 +33,9 @@ def build(process: str, settings: Settings, ports: Ports) -> App:
     worker = Worker(ports, settings, lake, intake, jobs, planner)
     return App(
         handlers={ERASURES: erasure_handler(SERVICE, ports, clear_person(worker))},
-        tasks={"history": intake.run, "jobs": worker.run},
+        tasks={
+            "history": intake.run,
+            "jobs": worker.run,
+            "releases": worker.keep_releases,
+        },
     )

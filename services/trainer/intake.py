@@ -96,12 +96,16 @@ class Intake:
                     self._take(partition, records)
                 if self._due(idle=not found):
                     await self._flush(work)
-                if not found and not self._buffer and work.assignment():
+                if not found and self._wanted.is_set() and await self._complete(work):
                     self._wanted.clear()
                     self._idle.set()
         finally:
             self._forget([*self._buffer, *self._next])
             await work.close()
+
+    async def _complete(self, work: Work) -> bool:
+        sought = work.assignment() and not self._unsought
+        return bool(sought) and not self._buffer and await work.remaining() == 0
 
     async def _seek(self, work: Work) -> None:
         for partition in self._unsought & work.assignment():

@@ -1,5 +1,6 @@
 """When a model is trained again without anybody asking."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -57,7 +58,9 @@ class Planner:
         found = []
         for model in self.models:
             reasons = await self._reasons(model, [job for job in jobs if job.job == model])
-            if reasons and self._has_material(model):
+            if not reasons:
+                continue
+            if await asyncio.to_thread(self._has_material, model):
                 found.append(self._job(model, reasons))
         return found
 
@@ -70,8 +73,8 @@ class Planner:
             return []
         pointer = await self.ports.releases.pointer(model)
         if pointer.current is None:
-            enough = self._first(model, last_s) >= self.settings.train_first_events
-            return ["there is no release yet"] if enough else []
+            events = await asyncio.to_thread(self._first, model, last_s)
+            return ["there is no release yet"] if events >= self.settings.train_first_events else []
         made_s = (await self.ports.releases.manifest(model, pointer.current)).created_at
         reasons = []
         if now_s - max(made_s, last_s) >= self.settings.train_every_hours * HOUR_S:

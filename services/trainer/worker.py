@@ -96,10 +96,18 @@ class Worker:
             else:
                 await self.jobs.save(_changed(job, state="queued", phase="waiting", share=0.0))
 
+    async def keep_releases(self) -> None:
+        """Watch for ever that Redis has the releases, also while a job runs; a task of the App."""
+        while True:
+            try:
+                for model in self.planner.models:
+                    if await self.ports.releases.restore(model):
+                        _log.warning("Redis had forgotten the releases", model=model)
+            except (Retryable, Invalid) as reason:
+                _log.warning("releases not looked after", reason=str(reason))
+            await self.ports.clock.sleep(AGAIN_S)
+
     async def _idle(self) -> None:
-        for model in self.planner.models:
-            if await self.ports.releases.restore(model):
-                _log.warning("Redis had forgotten the releases and has them again", model=model)
         now = self.ports.clock.monotonic()
         if now - self._tidied_at >= TIDY_S:
             self._tidied_at = now

@@ -297,6 +297,21 @@ async def test_a_paused_partition_keeps_silent_and_the_others_go_on(room: Room) 
     await work.close()
 
 
+async def test_what_remains_is_told_before_it_was_read(room: Room) -> None:
+    """A training would begin on half a history, because an empty poll looked like its end."""
+    bus, member = room.bus(), Member()
+    await bus.publish_all(room.topic, [said(room.topic, f"user {i}", f"{i}") for i in range(30)])
+    work = await member.join(bus, [room.topic], room.service.name)
+    await until(lambda: bool(work.assignment()), member.poll)
+    assert await work.remaining() == 30 - len(member.records)
+    await until(lambda: len(member.records) >= 30, member.poll)
+    assert await work.remaining() == 0
+    work.seek(TopicPartition(room.topic.name, 0), 0)
+    in_first = [i for i in range(30) if partition_of(f"user {i}".encode(), 3) == 0]
+    assert await work.remaining() == len(in_first)
+    await work.close()
+
+
 async def test_seek_reads_again_from_there(room: Room) -> None:
     """A handler that must repeat from an offset depends on it."""
     bus, member = room.bus(), Member()

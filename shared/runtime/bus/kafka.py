@@ -216,6 +216,19 @@ class KafkaWork:
         """See `Work.assignment`."""
         return self.listener.assigned
 
+    async def remaining(self) -> int:
+        """See `Work.remaining`."""
+        try:
+            async with asyncio.timeout(self._commit_timeout_s):
+                ends = await self._consumer.end_offsets(self._consumer.assignment())
+                return sum(
+                    [max(end - await self._consumer.position(p), 0) for p, end in ends.items()]
+                )
+        except (KafkaError, TimeoutError, IllegalStateError) as error:
+            if isinstance(error, _Forbidden):
+                raise
+            raise Retryable(f"the broker did not tell the topics' ends: {error!r}") from error
+
     async def close(self) -> None:
         """See `Work.close`."""
         self.listener.silent = True

@@ -247,6 +247,11 @@ class MemoryWork:
         """See `Work.assignment`."""
         return frozenset() if self._moving else frozenset(self._next)
 
+    async def remaining(self) -> int:
+        """See `Work.remaining`."""
+        self._broker.answer()
+        return sum(max(len(self._broker.log(p)) - n, 0) for p, n in self._next.items())
+
     async def close(self) -> None:
         """See `Work.close`."""
         self._next.clear()

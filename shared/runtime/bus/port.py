@@ -110,6 +110,14 @@ class Work(Protocol):
         """Return the partitions that are ours now; empty while they are handed out anew."""
         ...
 
+    async def remaining(self) -> int:
+        """Return how many offsets of our partitions lie behind what `poll` has returned.
+
+        0 means that all that is in the topics was polled. Asks the broker; raises `Retryable` when
+        it does not answer.
+        """
+        ...
+
     async def close(self) -> None:
         """Leave the group at once, without a call of `revoked`."""
         ...

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-import structlog
-
 from shared.contracts.artifact import Artifact
 from shared.contracts.errors import Invalid, NotFound, Retryable
 from shared.contracts.events import ReleaseChanged
@@ -20,6 +18,7 @@ from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.package import Package
 from shared.runtime.releases.port import Loaded, Manifest, Pointer, Smoke
 from shared.runtime.releases.report import Report, change_of, tell, unreported
+from shared.runtime.telemetry import log
 
 M = TypeVar("M")
 Wait = Callable[[float], Awaitable[None]]
@@ -30,7 +29,7 @@ STALE_AFTER_S = 30.0
 TRY_AGAIN_S = 60.0
 """A refused release is looked at again after this, since a publisher may have repaired it."""
 
-_log = structlog.get_logger(__name__)
+_log = log(__name__)
 
 
 class Source(Protocol):

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -46,9 +45,10 @@ from shared.runtime.releases.port import CHUNK_BYTES, Manifest, Pointer, Provena
 from shared.runtime.releases.report import Change, Report, change_of, tell, unreported
 from shared.runtime.releases.scripts import MOVE, PRUNE
 from shared.runtime.releases.signing import Signer, Verifier
+from shared.runtime.telemetry import log
 
 M = TypeVar("M")
-_log = structlog.get_logger(__name__)
+_log = log(__name__)
 KEPT = 5
 _AT_ONCE = 16
 """Chunks asked for in one round trip: bounds what the client's buffers hold."""

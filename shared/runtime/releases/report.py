@@ -3,16 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-import structlog
-
 from shared.contracts.errors import Retryable
 from shared.contracts.events import ReleaseChanged
 from shared.runtime.releases.port import Manifest
+from shared.runtime.telemetry import log
 
 Report = Callable[[ReleaseChanged], Awaitable[None]]
 Change = Literal["published", "promoted", "refused", "rolled_back", "loaded", "rejected"]
 
-_log = structlog.get_logger(__name__)
+_log = log(__name__)
 
 
 async def unreported(change: ReleaseChanged) -> None:

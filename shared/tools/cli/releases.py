@@ -35,6 +35,8 @@ from shared.tools.local.services import manifests, names
 T = TypeVar("T")
 MAX_BYTES = 2 << 30
 NAME = "command-line"
+FIGURES = ("ndcg@10", "recall@10", "coverage@10", "rmse_mean")
+"""Offline figures that a list shows, where a release has them."""
 
 app = typer.Typer(
     help="List releases of models, promote them, try them on some shoppers, roll them back.",
@@ -57,9 +59,13 @@ def list_releases(
     if as_json:
         Console().print_json(data=rows)
         return
-    table = Table("model", "version", "state", "made", "MiB", "figures", box=None)
+    table = Table("model", box=None, header_style="bold")
+    table.add_column("version", no_wrap=True)
+    for column in ("state", "made", "MiB", "figures"):
+        table.add_column(column)
     for row in rows:
-        figures = ", ".join(f"{k} {v:.4g}" for k, v in list(row["metrics"].items())[:3])
+        metrics = row["metrics"]
+        figures = ", ".join(f"{name} {metrics[name]:.4g}" for name in FIGURES if name in metrics)
         made = utc(row["created_at"]).strftime("%Y-%m-%d %H:%M")
         size = f"{row['bytes'] / (1 << 20):.1f}"
         table.add_row(row["model"], row["version"], row["state"], made, size, figures)
