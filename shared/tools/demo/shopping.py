@@ -1,0 +1,218 @@
+"""Simulated shoppers at the facades, one shopper's click, and what the trainer makes of it all."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from shared.tools.demo.bodies import CURRENCY, Body, user_of
+from shared.tools.demo.doors import Doors, wait_for
+from shared.tools.demo.shoppers import Difference, Share, Visit, difference, visit
+from shared.tools.demo.training import K
+
+SCENARIO = "home"
+SHOPPERS_AT_ONCE = 3
+CHANGED_WITHIN_S = 10.0
+JOINED_WITHIN_S = 30.0
+Wants = Mapping[int, Sequence[str]]
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kind of list brought: `clicked` and `bought` count lists with at least one."""
+
+    visits: int
+    clicked: int
+    bought: int
+    clicks: int
+    orders: int
+
+
+class Shopped(msgspec.Struct, frozen=True, kw_only=True):
+    """A coin decided for each shopper between a personalised list and the popular one."""
+
+    personalised: Arm
+    popular: Arm
+
+    def click_through(self) -> tuple[Share, Share, Difference]:
+        """Return the shares of lists that were clicked, and personalised minus popular."""
+        new = Share(self.personalised.clicked, self.personalised.visits)
+        old = Share(self.popular.clicked, self.popular.visits)
+        return new, old, difference(new, old)
+
+    def conversion(self) -> tuple[Share, Share, Difference]:
+        """Return the shares of lists from which something was bought, and the difference."""
+        new = Share(self.personalised.bought, self.personalised.visits)
+        old = Share(self.popular.bought, self.popular.visits)
+        return new, old, difference(new, old)
+
+
+class Click(msgspec.Struct, frozen=True, kw_only=True):
+    """One shopper's list before and after a click; `ms` from sending it to the changed answer."""
+
+    user: str
+    item: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    ms: float | None
+    requests: int
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What the trainer reports for the release's lists on the home page, and whether all came."""
+
+    requests: int
+    clicks: int
+    complete: bool
+    row: dict[str, Any]
+
+
+class _Seen(NamedTuple):
+    personalised: bool
+    visit: Visit
+
+
+def choose(wants: Wants, met: Sequence[int], count: int, *, seed: int) -> list[int]:
+    """Draw the households that go shopping: first those that have not been in an earlier run."""
+    rng = np.random.default_rng(seed)
+    fresh = sorted(set(wants) - set(met))
+    drawn = [int(h) for h in rng.permutation(fresh)[:count]]
+    known = sorted(set(wants) & set(met))
+    return drawn + [int(h) for h in rng.permutation(known)[: count - len(drawn)]]
+
+
+def shop(
+    doors: Doors,
+    wants: Wants,
+    households: Sequence[int],
+    prices: Mapping[str, int],
+    *,
+    seed: int,
+    told: Callable[[int], None],
+) -> Shopped:
+    """Let the households go shopping, a few at a time; the same seed draws the same."""
+
+    def go(household: int) -> _Seen:
+        rng = np.random.default_rng([seed, household])
+        personalised = bool(rng.random() < 0.5)
+        user = user_of(household)
+        page = doors.recommend(user, scenario=SCENARIO, k=K, personalised=str(personalised).lower())
+        shown = [item["item_id"] for item in page["items"]]
+        seen = visit(shown, frozenset(wants[household]), rng)
+        _publish(doors, user, page["request_id"], shown, seen, prices)
+        return _Seen(personalised, seen)
+
+    with ThreadPoolExecutor(SHOPPERS_AT_ONCE) as pool:
+        visits = []
+        try:
+            for seen in pool.map(go, households):
+                visits.append(seen)
+                told(1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return Shopped(personalised=_arm(visits, True), popular=_arm(visits, False))
+
+
+def click_once(doors: Doors, household: int, wants: Sequence[str]) -> Click:
+    """Let a shopper look at the first thing they want that is not in their list."""
+    user = user_of(household)
+    page = doors.recommend(user, scenario=SCENARIO, k=K)
+    before = _items(page)
+    item = next((one for one in wants if one not in before), before[0])
+    event = {"userid": user, "data": {"action": "view_item", "items": [{"id": item}]}}
+    began, requests, after = time.perf_counter(), 1, before
+    doors.send("/v1/events", Body(msgspec.json.encode([event]), 1))
+    while time.perf_counter() - began < CHANGED_WITHIN_S:
+        after = _items(doors.recommend(user, scenario=SCENARIO, k=K))
+        requests += 1
+        # The last place may be an exploration, which differs without any event.
+        if after[:-1] != before[:-1]:
+            ms = (time.perf_counter() - began) * 1000
+            return Click(user=user, item=item, before=before, after=after, ms=ms, requests=requests)
+    return Click(user=user, item=item, before=before, after=after, ms=None, requests=requests)
+
+
+def joined(
+    doors: Doors, version: str, earlier: Mapping[str, Any], *, requests: int, clicks: int
+) -> Joined:
+    """Wait until the trainer has joined so many lists and clicks beyond those of `earlier`."""
+    row: dict[str, Any] = {}
+
+    def all_there() -> bool:
+        row.clear()
+        row.update(row_of(doors, version))
+        come = {name: row.get(name, 0) - earlier.get(name, 0) for name in ("requests", "clicks")}
+        return bool(come["requests"] >= requests and come["clicks"] >= clicks)
+
+    complete = wait_for(all_there, timeout_s=JOINED_WITHIN_S, every_s=0.3)
+    return Joined(
+        requests=row.get("requests", 0) - earlier.get("requests", 0),
+        clicks=row.get("clicks", 0) - earlier.get("clicks", 0),
+        complete=complete,
+        row=row,
+    )
+
+
+def row_of(doors: Doors, version: str) -> dict[str, Any]:
+    """Return the trainer's figures of a release's lists on the home page, empty if there are none."""
+    for row in doors.feedback():
+        if (row["release"], row["scenario"]) == (version, SCENARIO):
+            return row
+    return {}
+
+
+def _publish(
+    doors: Doors,
+    user: str,
+    request_id: str,
+    shown: Sequence[str],
+    seen: Visit,
+    prices: Mapping[str, int],
+) -> None:
+    """Tell the collector what the shopper saw, clicked and bought, under the list's request id."""
+
+    def event(action: str, places: Sequence[int]) -> dict[str, Any]:
+        items = [{"id": shown[place], "position": place} for place in places]
+        return {
+            "userid": user,
+            "id": f"{request_id}-{action}-{places[0]}",
+            "data": {"action": action, "items": items, "request_id": request_id},
+        }
+
+    if not shown:
+        return
+    events = [event("view_item_list", range(len(shown)))]
+    events += [event("select_item", [place]) for place in seen.clicked]
+    doors.send("/v1/events", Body(msgspec.json.encode(events), len(events)))
+    if seen.bought:
+        lines = [
+            {"item_id": shown[place], "price_cents": prices.get(shown[place])}
+            for place in seen.bought
+        ]
+        data = {
+            "order_id": f"demo-{request_id}",
+            "status": "placed",
+            "lines": lines,
+            "currency": CURRENCY,
+            "request_id": request_id,
+        }
+        order = {"userid": user, "id": f"{request_id}-order", "data": data}
+        doors.send("/v1/orders", Body(msgspec.json.encode([order]), 1))
+
+
+def _arm(visits: Sequence[_Seen], personalised: bool) -> Arm:
+    own = [seen.visit for seen in visits if seen.personalised is personalised]
+    return Arm(
+        visits=len(own),
+        clicked=sum(bool(one.clicked) for one in own),
+        bought=sum(bool(one.bought) for one in own),
+        clicks=sum(len(one.clicked) for one in own),
+        orders=sum(bool(one.bought) for one in own),
+    )
+
+
+def _items(page: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(item["item_id"] for item in page["items"])
