@@ -75,7 +75,7 @@ def history_of(
     known = items >= 0
     when = np.array(times)[known]
     # Against the newest event, as in training: who comes back after a year is not a stranger.
-    faded = np.exp2((when - when.max(initial=0)) / rules.half_life_s)
+    faded = np.exp2((when - when.max(initial=-np.inf)) / rules.half_life_s)
     strength = (np.array(weights)[known] * faded).astype(np.float32)
     return Read.once(History(items[known], strength, when))
 
