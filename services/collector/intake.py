@@ -100,14 +100,17 @@ class Desk:
 
         Raises
         ------
-        LogFull
-            The disk refused the write. The records may be written later; sent again, they are
+        Problem
+            503: the disk refused the write. The records may be written later; sent again, they are
             then known.
         """
         if level == "memory":
             return level
         started = self._clock.monotonic()
-        await self._spool.log.durable(seq)
+        try:
+            await self._spool.log.durable(seq)
+        except LogFull as full:
+            raise refusal(full, self._spool) from full
         reached: Ack = "disk"
         if level == "kafka" and await self._spool.published(
             seq, within_s=self.settings.kafka_ack_s
@@ -117,10 +120,11 @@ class Desk:
         return reached
 
 
-def refusal(full: LogFull, spool: Spool) -> Exception:
-    """Return 429 for a full log, and the error itself (503) for a disk that refuses writes."""
+def refusal(full: LogFull, spool: Spool) -> Problem:
+    """Return 429 for a full log, and 503 for a disk that refuses writes."""
     if spool.log.fault is not None:
-        return full
+        wait = {"Retry-After": f"{full.after_s or 5:.0f}"}
+        return Problem(503, f"Send this again, under the same ids: {full}.", headers=wait)
     return too_many("The log is full until Kafka takes what it holds.", after_s=full.after_s or 5)
 
 

@@ -1,5 +1,8 @@
+import asyncio
+
 import pytest
 
+from services.collector.wal.disk import Disk
 from shared.contracts.topics import BEHAVIOUR
 from tests.component.collector.conftest import until
 
@@ -117,3 +120,27 @@ async def test_an_unknown_receipt_says_unknown(collector):
     service = await collector()
     answer = (await service.http.get("/v1/receipts/never")).json()
     assert answer == {"id": "never", "state": "unknown"}
+
+
+async def test_a_full_disk_asks_to_come_back_and_loses_nothing(collector, monkeypatch):
+    """A disk that others have filled must cost patience, not events."""
+    service = await collector()
+    await service.http.post("/v1/events", json=views(1))
+    write = Disk.append
+
+    def full(self, fd, blob):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Disk, "append", full)
+    first = await service.http.post("/v1/events", json=views(10, 1))
+    assert first.status_code == 503
+    assert int(first.headers["retry-after"]) >= 1
+    assert "No space left" in first.json()["detail"]
+    assert (await service.http.get("/readyz")).status_code == 503
+    monkeypatch.setattr(Disk, "append", write)
+    while (answer := await service.http.post("/v1/events", json=views(10, 1))).status_code == 503:
+        await asyncio.sleep(0.01)
+    # They were accepted before the disk refused them, and written when it took them.
+    assert answer.json()["duplicates"] == 10
+    await until(lambda: len(ids(service)) == 11)
+    assert sorted(ids(service)) == sorted(f"e{i}" for i in range(11))
