@@ -23,7 +23,8 @@ class AskedJob(BaseModel):
     """A job to be run.
 
     `force` releases the candidate whatever the gate says. `model` and `rank` are for ratings:
-    which model is released, from then on also by the schedule.
+    which model is released, from then on also by the schedule. `tune` is for recommend: so many
+    recipes are tried, and the best is used from then on.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -34,11 +35,14 @@ class AskedJob(BaseModel):
     model: Kind | None = None
     rank: int | None = Field(None, ge=1, le=500, description="factors kept by filled-svd")
 
+    tune: int | None = Field(None, ge=0, le=100, description="recipes tried")
+
     def options(self) -> dict[str, Any]:
         """Return the job's own options as they were given."""
-        given = self.model_dump(include={"model", "rank"}, exclude_none=True)
-        if given and self.job != "ratings":
-            raise Invalid("only the job ratings has a choice of models", field="model")
+        given = self.model_dump(include={"model", "rank", "tune"}, exclude_none=True)
+        for name in given:
+            if (name == "tune") != (self.job == "recommend"):
+                raise Invalid(f"is no option of the job {self.job}", field=name)
         return given
 
 

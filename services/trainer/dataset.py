@@ -1,11 +1,13 @@
 """From the lake's tables to what a model learns from: whose events count, and how much."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from services.trainer.history import Lake
+from shared.contracts.consent import Purpose
 from shared.contracts.errors import Invalid
 from shared.learning.features.interactions import Interactions
 from shared.learning.features.weights import BY_ACTION
@@ -49,10 +51,12 @@ class Dataset:
         return float(times.min()), float(times.max())
 
 
-def learnable(lake: Lake, *, now_ms: int) -> tuple[pl.DataFrame, dict[str, int]]:
+def learnable(
+    lake: Lake, *, now_ms: int, purposes: Sequence[Purpose] = ("analytics",)
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the events that may be learnt from: person, item, action, time_ms, rating, weight.
 
-    Left out are bots, events without consent to analytics, people who took that consent back,
+    Left out are bots, events without consent to `purposes`, people who took that consent back,
     do not want to be personalised or were erased, products that are gone, purchases that were
     undone, and clocks far ahead. Anonymous events count for the user that they turned out to
     be. One person's same action on one item counts once a day, and only their newest 500 do.
@@ -63,12 +67,12 @@ def learnable(lake: Lake, *, now_ms: int) -> tuple[pl.DataFrame, dict[str, int]]
     for reason, kept in (
         ("nobody", pl.col("person").is_not_null()),
         ("bot", pl.col("bot").fill_null(0.0) < BOT),
-        ("no_consent", _consents(pl.col("consent"))),
+        ("no_consent", _consents(pl.col("consent"), purposes)),
         ("clock_ahead", pl.col("time_ms") <= now_ms + AHEAD_MS),
     ):
         events, counts[reason] = _filtered(events, kept)
     for reason, others in (
-        ("opted_out", _opted_out(lake)),
+        ("opted_out", _opted_out(lake, purposes)),
         ("product_gone", _gone(events, lake)),
     ):
         on = "person" if reason == "opted_out" else "item"
@@ -106,12 +110,16 @@ def dataset(lake: Lake, *, now_ms: int) -> Dataset:
 def ratings(lake: Lake, *, now_ms: int) -> Dataset:
     """Return explicit feedback: each person's newest rating of each item, 1 to 5, as weight.
 
+    The model keeps what it learns of each person, so that consent to personalisation is needed
+    beside that to analytics.
+
     Raises
     ------
     Invalid
         There is nothing to learn from, with the reason.
     """
-    events, counts = learnable(lake, now_ms=now_ms)
+    purposes: tuple[Purpose, ...] = ("analytics", "personalisation")
+    events, counts = learnable(lake, now_ms=now_ms, purposes=purposes)
     rated = (
         events.filter(pl.col("rating").is_not_null())
         .sort("time_ms")
@@ -162,9 +170,10 @@ def _stitched(events: pl.LazyFrame, lake: Lake) -> pl.LazyFrame:
     )
 
 
-def _consents(consent: pl.Expr) -> pl.Expr:
-    """Say the same as `shared.contracts.consent.allows` for analytics, for a column."""
-    return consent.is_null() | consent.str.split(" ").list.contains("analytics")
+def _consents(consent: pl.Expr, purposes: Sequence[Purpose]) -> pl.Expr:
+    """Say the same as `shared.contracts.consent.allows`, for a column and all of `purposes`."""
+    granted = consent.str.split(" ")
+    return consent.is_null() | pl.all_horizontal(granted.list.contains(p) for p in purposes)
 
 
 def _filtered(events: pl.DataFrame, kept: pl.Expr) -> tuple[pl.DataFrame, int]:
@@ -176,10 +185,10 @@ def _without(events: pl.DataFrame, others: pl.Series, on: str) -> tuple[pl.DataF
     return _filtered(events, ~pl.col(on).is_in(others.implode()))
 
 
-def _opted_out(lake: Lake) -> pl.Series:
+def _opted_out(lake: Lake, purposes: Sequence[Purpose]) -> pl.Series:
     """Return people whose latest word is that they are not to be learnt from."""
     shoppers = lake.scan("shoppers").filter(pl.col("shopper").is_not_null())
-    refusing = ~pl.col("personalised") | ~_consents(pl.col("granted"))
+    refusing = ~pl.col("personalised") | ~_consents(pl.col("granted"), purposes)
     return shoppers.filter(refusing).select("shopper").collect().to_series()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from services.trainer import child
-from services.trainer.feedback import online
+from services.trainer.feedback import Windows, online
 from services.trainer.history import Lake
 from services.trainer.intake import Intake
 from services.trainer.jobs.task import Folder, Outcome, Task
@@ -171,7 +171,10 @@ class Worker:
             "trained_on": current.trained_on,
             "card": current.card,
         } if current else None  # fmt: skip
-        figures = await asyncio.to_thread(online, self.lake, current.version) if current else {}
+        windows = Windows(self.settings.click_minutes, self.settings.purchase_hours)
+        figures = (
+            await asyncio.to_thread(online, self.lake, current.version, windows) if current else {}
+        )
         task = Task(
             job=job.job,
             lake=str(self.lake.path.resolve()),

@@ -63,6 +63,16 @@ class Recipe:
         return self.live_half_life_days * DAY_S
 
 
+def fit_all(events: Interactions, recipe: Recipe, workers: int) -> dict[str, Any]:
+    """Return all models of a release by the name of their source."""
+    return {
+        "slim": fit_slim(events, recipe),
+        "ials": fit_ials(events, recipe, workers),
+        "knn": fit_knn(events, recipe),
+        **fit_simple(events),
+    }
+
+
 def fit_simple(events: Interactions) -> dict[str, Any]:
     """Return the models that are the same for everybody, as of the newest event."""
     now_s = float(events.time_s.max())

@@ -11,6 +11,7 @@ from services.trainer.core.blend import Parts, transplanted
 from services.trainer.core.recipe import Recipe, fit_ials, fit_knn, fit_simple, fit_slim
 from services.trainer.core.split import questions, split
 from services.trainer.core.trial import CANDIDATE, Trial, trial
+from services.trainer.core.tune import RecommendOptions, tuned
 from services.trainer.dataset import Dataset, dataset
 from services.trainer.history import Lake
 from services.trainer.jobs.task import Folder, Outcome, Progress, Task
@@ -48,7 +49,10 @@ def run(
     progress("read the history", 0.0)
     data = dataset(lake, now_ms=int(task.now_s * 1000))
     plan = Plan(task, data, *split(data.events), folder, progress)
-    recipe = Recipe(seed=task.seed)
+    options = msgspec.convert(task.options, RecommendOptions)
+    recipe = _start(task)
+    if options.tune:
+        recipe = _tuned(plan, recipe, options.tune)
     tried = _try(plan, recipe)
     recipe = replace(recipe, weights=dict(tried.weights))
     verdict = tried.verdict(due=task.due, forced=task.forced, seed=task.seed)
@@ -66,6 +70,7 @@ def run(
         metrics=_flat(offline[CANDIDATE]),
         card={
             "recipe": recipe.to_json(),
+            "tuned": options.tune > 0 or _was_tuned(task),
             "split_s": plan.split_s,
             "asked": tried.asked,
             "offline": offline,
@@ -76,6 +81,32 @@ def run(
         golden=golden(bundle),
     )
     return outcome, bundle.to_artifact()
+
+
+def _start(task: Task) -> Recipe:
+    """Return the recipe that was tuned for this shop, else the usual one."""
+    theirs = _recipe_of(task) if _was_tuned(task) else None
+    return theirs or Recipe(seed=task.seed)
+
+
+def _was_tuned(task: Task) -> bool:
+    return bool(task.current and task.current["card"].get("tuned"))
+
+
+def _recipe_of(task: Task) -> Recipe | None:
+    """Return the recipe of the release in service; None if this code cannot read it."""
+    try:
+        return Recipe.from_json(task.current["card"]["recipe"]) if task.current else None
+    except (KeyError, msgspec.ValidationError):
+        return None
+
+
+def _tuned(plan: Plan, start: Recipe, trials: int) -> Recipe:
+    def tell(tried: int) -> None:
+        plan.progress(f"try recipe {tried} of {trials}", 0.05 + 0.3 * tried / (trials + 1))
+
+    found = tuned(plan.split.train, start, trials, workers=plan.task.threads, tell=tell)
+    return found.best
 
 
 def _try(plan: Plan, recipe: Recipe) -> Trial:
@@ -109,16 +140,17 @@ def _reference(plan: Plan, recipe: Recipe, models: Mapping[str, Any]) -> tuple[s
     """Return the release in service, in a form that has not seen the future.
 
     If it was trained before the split, it is asked as it is. If it knows what lies behind the
-    split, its recipe is held against the candidate's on the same past instead.
+    split, its recipe is held against the candidate's on the same past instead, as far as this
+    code can read it.
     """
     current = plan.task.current
     if current is None:
         return None
     version = str(current["version"])
-    if current["trained_on"].get("until_s", np.inf) <= plan.split_s:
+    theirs = _recipe_of(plan.task)
+    if theirs is None or current["trained_on"].get("until_s", np.inf) <= plan.split_s:
         bundle = Bundle.from_artifact(plan.folder.current())
         return version, transplanted(bundle, plan.data.items, recipe.live_half_life_s)
-    theirs = Recipe.from_json(current["card"]["recipe"])
     same = replace(theirs, weights=recipe.weights) == recipe
     fitted = models if same else _fit(plan, plan.split.train, theirs, (0.4, 0.5))
     return version, Parts(fitted, theirs.live_half_life_s).blend(theirs.weights)

@@ -42,7 +42,7 @@ def rolled_back(before: Pointer, versions: Sequence[str]) -> Pointer:
 def restored(kept: Pointer, versions: Sequence[str]) -> Pointer:
     """Return what `kept` says as far as `versions` (newest first, not empty) still has it."""
     current = kept.current if kept.current in versions else versions[0]
-    previous = kept.previous if kept.previous in versions else None
+    previous = kept.previous if kept.previous in versions and kept.previous != current else None
     return Pointer(current=current, previous=previous, epoch=kept.epoch + 1)
 
 

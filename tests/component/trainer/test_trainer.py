@@ -76,6 +76,20 @@ async def test_the_same_history_is_released_again_only_when_it_is_due(
     assert (await around.releases.pointer("recommend")).previous == first["version"]
 
 
+async def test_a_tuned_recipe_stays_in_use(trainer: Start, shop: Shop) -> None:
+    """Each schedule would throw away what tuning found."""
+    await shop()
+    running = await trainer()
+    assert (await running.train(tune=1))["state"] == "done"
+    first = (await running.get("/v1/models/recommend"))["card"]
+    assert (await running.train())["state"] == "done"
+    second = (await running.get("/v1/models/recommend"))["card"]
+    assert (first["tuned"], second["tuned"]) == (True, True)
+    assert second["recipe"]["penalty"] == first["recipe"]["penalty"]
+    wrong = await running.http.http.post("/v1/jobs", json={"job": "ratings", "tune": 1})
+    assert wrong.status_code == 422
+
+
 async def test_a_cancelled_job_releases_nothing(
     trainer: Start, shop: Shop, around: Surroundings
 ) -> None:

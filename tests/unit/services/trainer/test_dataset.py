@@ -209,3 +209,16 @@ def test_the_newest_rating_of_an_item_counts(shop: Writer) -> None:
     shop.did("ann", "a", "rate_item", rating=4.0, at=90_000.0)
     data = ratings(shop.lake, now_ms=int(NOW_S * 1000))
     assert pairs(data) == {("ann", "a"): 4.0}
+
+
+@pytest.mark.parametrize(
+    ("consent", "kept"), [("analytics", False), ("analytics personalisation", True)]
+)
+def test_a_model_that_keeps_people_needs_their_consent_to_it(
+    shop: Writer, consent: str, kept: bool
+) -> None:
+    """A release would hold what it learnt of people who only agreed to be counted."""
+    shop.did("ann", "a", "rate_item", rating=2.0)
+    shop.did("cem", "a", "rate_item", rating=4.0, consent=consent)
+    data = ratings(shop.lake, now_ms=int(NOW_S * 1000))
+    assert (("cem", "a") in pairs(data)) is kept

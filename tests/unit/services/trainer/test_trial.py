@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.trainer.core.blend import Parts, faded, transplanted
 from services.trainer.core.quality import ask_all, popular_share
 from services.trainer.core.recipe import Recipe, aged, fit_ials, fit_knn, fit_simple, fit_slim
 from services.trainer.core.split import questions, split
 from services.trainer.core.trial import CANDIDATE, trial
+from services.trainer.core.tune import draw, tuned
 from shared.learning.evaluation.judge import Questions
 from shared.learning.evaluation.metrics import ndcg
 from shared.learning.features.history import History
@@ -118,4 +121,23 @@ def test_the_share_of_the_most_popular_is_counted_by_places() -> None:
 def test_a_recipe_survives_json() -> None:
     """The next training could not tell how the release in service was made."""
     recipe = Recipe(penalty=3.0, weights={"slim": 0.5})
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_tuning_keeps_the_start_unless_something_is_better(tastes: Interactions) -> None:
+    """Trying recipes would make lists worse; or look at what it is judged on."""
+    told: list[int] = []
+    start = Recipe()
+    found = tuned(tastes, start, 2, workers=1, tell=told.append)
+    assert told == [0, 1, 2]
+    assert found.trials[0][0] == start
+    assert found.score == max(score for _, score in found.trials)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_every_drawn_recipe_can_be_made(seed: int) -> None:
+    """A training would fail on settings that the search itself came up with."""
+    rng, recipe = np.random.default_rng(seed), Recipe()
+    for _ in range(5):
+        recipe = draw(rng, recipe)
     assert Recipe.from_json(recipe.to_json()) == recipe
