@@ -131,7 +131,7 @@ def _goods(products: pl.LazyFrame) -> pl.LazyFrame:
     return products.filter(~pl.col("department").is_in(NOT_GOODS), pl.col("product_type").is_not_null()).select(
         item=pl.col("product_id").cast(pl.String),
         title=pl.concat_str([kind, size, brand], separator=", ", ignore_nulls=True),
-        category=pl.concat_list(_words("department"), group, kind),
+        category=pl.concat_list(_words("department"), group, kind).list.drop_nulls(),
         brand=brand,
     )  # fmt: skip
 
