@@ -127,7 +127,10 @@ def ratings(lake: Lake, *, now_ms: int) -> Dataset:
         .with_columns(weight="rating")
     )
     if rated.is_empty():
-        raise Invalid("no ratings yet: send rate_item events with a rating from 1 to 5")
+        raise Invalid(
+            "no ratings that may be learnt from: send rate_item events with a rating from 1 to 5, "
+            f"about products of the catalogue (left out: {_left_out(counts)})"
+        )
     return _numbered(rated, counts)
 
 
@@ -235,12 +238,16 @@ def _check_enough(events: pl.DataFrame, lake: Lake, counts: dict[str, int]) -> N
         raise Invalid("no events yet: send behaviour or orders to the collector first")
     if lake.scan("catalog").select(pl.len()).collect().item() == 0:
         raise Invalid("the catalogue is empty: send products to the collector first")
-    left_out = ", ".join(f"{reason} {n}" for reason, n in counts.items() if n)
     if events.is_empty():
-        raise Invalid(f"none of the events may be learnt from ({left_out})")
+        raise Invalid(f"none of the events may be learnt from (left out: {_left_out(counts)})")
     for column, what in (("item", "item"), ("person", "shopper")):
         if events[column].n_unique() < 2:
             raise Invalid(f"all events are about one {what}; a model needs at least two")
+
+
+def _left_out(counts: dict[str, int]) -> str:
+    reasons = [f"{reason} {n}" for reason, n in counts.items() if n and reason != "looked_at"]
+    return ", ".join(reasons) or "none"
 
 
 def _numbered(events: pl.DataFrame, counts: dict[str, int]) -> Dataset:

@@ -72,7 +72,7 @@ class Lake:
         files = [piece.path for piece in self._all(topic)]
         if not files:
             return pl.LazyFrame(schema=dict(table.schema))
-        rows = pl.scan_parquet(files, schema=dict(table.schema), missing_columns="insert")
+        rows = _rows_of(files, table)
         return _newest(rows) if table.latest else rows
 
     def ranges(self) -> dict[str, dict[str, list[int]]]:
@@ -127,9 +127,7 @@ class Lake:
         return len(gone)
 
     def _write_merged(self, table: Table, folder: Path, run: Sequence[Piece]) -> None:
-        rows = pl.scan_parquet(
-            [piece.path for piece in run], schema=dict(table.schema), missing_columns="insert"
-        )
+        rows = _rows_of([piece.path for piece in run], table)
         merged = (_newest(rows) if table.latest else rows).sort("offset").collect()
         self._write(merged, folder / f"{run[0].first:020}-{run[-1].last:020}.parquet")
 
@@ -175,6 +173,13 @@ def _runs(small: Sequence[Piece], pieces: Sequence[Piece]) -> list[list[Piece]]:
         else:
             runs.append([])
     return [run for run in runs if len(run) > 1]
+
+
+def _rows_of(files: Sequence[Path], table: Table) -> pl.LazyFrame:
+    """Return the rows of files that older or newer code wrote, in the columns of this one."""
+    return pl.scan_parquet(
+        list(files), schema=dict(table.schema), missing_columns="insert", extra_columns="ignore"
+    )
 
 
 def _newest(rows: pl.LazyFrame) -> pl.LazyFrame:

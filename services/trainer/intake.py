@@ -47,6 +47,7 @@ class Intake:
     _buffer: dict[TopicPartition, list[Record]] = field(default_factory=dict, init=False)
     _next: dict[TopicPartition, int] = field(default_factory=dict, init=False)
     _unsought: set[TopicPartition] = field(default_factory=set, init=False)
+    _restarted: set[TopicPartition] = field(default_factory=set, init=False)
     _oldest_at: float | None = field(default=None, init=False)
     _idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -117,7 +118,16 @@ class Intake:
         expected = self._next.get(partition)
         if expected is None:
             return
-        # Gaps are what compaction and retention leave; what lies before was read before the seek.
+        if records[0].offset < expected and partition not in self._restarted:
+            self._restarted.add(partition)
+            _log.error(
+                "the topic begins anew below what the history has: move the lake away to read it",
+                topic=partition.topic,
+                partition=partition.partition,
+                expected=expected,
+                found=records[0].offset,
+            )
+        # Gaps are what compaction and retention leave.
         fresh = [record for record in records if record.offset >= expected]
         if fresh:
             self._buffer.setdefault(partition, []).extend(fresh)

@@ -1,5 +1,8 @@
 """A job's process when it may not go on."""
 
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,21 @@ async def test_the_child_knows_no_secret(folder: Folder, monkeypatch: pytest.Mon
     """A flaw in a numeric library would reach the address and password of Redis."""
     monkeypatch.setenv("SHOPLOOP_REDIS", "redis://:password@host:1/0")
     assert not {k for k in child._environment(PLENTY) if k.startswith("SHOPLOOP")}
+
+
+async def test_a_child_ends_with_its_worker(folder: Folder) -> None:
+    """After a kill -9 of the worker two trainings would run side by side."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ORPHAN, str(folder.path), stdin=subprocess.PIPE, cwd=child.ROOT
+    )
+    assert process.stdin is not None
+    process.stdin.close()
+    assert await asyncio.wait_for(process.wait(), 60) == 1
+
+
+ORPHAN = """
+import threading, time
+from services.trainer.jobs import __main__ as job
+threading.Thread(target=job._end_with_the_worker, daemon=True).start()
+time.sleep(60)
+"""

@@ -134,3 +134,12 @@ def test_erasing_removes_a_person_everywhere_and_says_how_much(tmp_path: Path) -
 def test_nothing_is_read_as_no_rows(tmp_path: Path) -> None:
     """A new shop's first job would crash."""
     assert Lake(tmp_path).scan("orders").collect().height == 0
+
+
+def test_files_of_older_and_newer_code_are_read(tmp_path: Path) -> None:
+    """An update of shoploop would make years of history unreadable."""
+    lake = Lake(tmp_path)
+    lake.append(P0, frame(seen(0)).drop("bot"), 0, 0)
+    lake.append(P0, frame(seen(1)).with_columns(mood=pl.lit("good")), 1, 1)
+    rows = lake.scan("behaviour").select("offset", "bot").collect().rows()
+    assert rows == [(0, None), (1, 0.0)]
