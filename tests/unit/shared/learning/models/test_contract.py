@@ -21,7 +21,7 @@ from shared.learning.models.ids import IdIndex
 from shared.learning.models.item_knn import ItemKnn
 from shared.learning.models.popularity import Popularity, Trending
 from shared.learning.models.pure_svd import PureSvd
-from shared.learning.models.repeat import RepeatPurchase
+from shared.learning.models.repeat import RepeatPurchase, RepeatSettings
 from shared.learning.models.slim import LocalSlim, SlimSettings
 
 SMALL_SLIM = SlimSettings(neighbours=4, ridge=1.0)
@@ -54,7 +54,7 @@ FITS: dict[str, Callable[[Interactions], Any]] = {
     "pure-svd": lambda data: PureSvd.fit(data, rank=3, seed=3),
     "popularity": lambda data: Popularity.fit(data, now_s=1000.0, half_life_s=500.0),
     "trending": lambda data: Trending.fit(data, now_s=1000.0, window_s=100.0, before_s=900.0),
-    "repeat": RepeatPurchase.fit,
+    "repeat": lambda data: RepeatPurchase.fit(data, RepeatSettings(timing=1.0)),
     "ratings": lambda data: BiasedFactors.fit(data, seed=3),
     "filled-svd": lambda data: FilledSvd.fit(data, rank=3),
     "blend": blend,
@@ -66,7 +66,7 @@ EXPLAINERS = ["slim", "ials", "item-knn", "pure-svd", "blend"]
 def answers(model: Any) -> np.ndarray[Any, Any]:
     """Whatever the model predicts, as numbers."""
     if isinstance(model, RepeatPurchase):
-        return np.asarray(model.scores(ANN, now_s=2000.0))
+        return np.asarray(model.scores(ANN, now_s=200.0))
     if isinstance(model, BiasedFactors | FilledSvd):
         pairs = [(u, i) for u in range(30) for i in range(12)]
         values = [model.predict(u, i) for u, i in pairs]
