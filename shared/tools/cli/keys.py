@@ -50,6 +50,20 @@ def list_keys(file: FileOption = None) -> None:
 
 
 @app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="As `keys list` shows it.")], file: FileOption = None
+) -> None:
+    """Print the text of one key that was made with the installation, for scripts."""
+    for key in keys.load(keys_file(file)).api_keys:
+        if key.name == name and key.key:
+            print(key.key)
+            return
+    raise NotFound(
+        f"the text of a key {name!r} is not kept here; `shoploop keys list` shows which are"
+    )
+
+
+@app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What you call it; must be new.")],
     scope: Annotated[

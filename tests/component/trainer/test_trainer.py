@@ -130,7 +130,7 @@ async def test_ratings_are_predicted_from_ratings(
     running = await trainer()
     job = await running.train(job="ratings")
     assert job["state"] == "failed"
-    assert "no ratings yet" in job["reason"]
+    assert "no ratings that may be learnt from" in job["reason"]
     rated = [
         around_event(
             BEHAVIOUR,
