@@ -52,16 +52,20 @@ class Stream:
         Not started yet.
     bus : Bus
         Of the collector; sessions, activity and dead letters go through it.
+    appender : Appender
+        Writes the stream's own topics.
     partitions : int
         Of the stream's own topics.
     """
 
-    def __init__(self, app: Any, bus: Bus, clock: Clock, *, partitions: int) -> None:
+    def __init__(
+        self, app: Any, bus: Bus, appender: Appender, clock: Clock, *, partitions: int
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._app = app
         self._count = partitions
-        self._appender = Appender(lambda: app.producer, clock)
+        self._appender = appender
         self._marked_ms: dict[int, int] = {}
         self._read_ms: dict[int, int] = {}
         self._owned: set[Any] = set()
@@ -215,6 +219,7 @@ class Worker:
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self._settings = settings
         self._ports = ports
+        self._appender = Appender(settings.kafka, ports.clock)
         self._app: Any = None
 
     async def start(self) -> None:
@@ -227,7 +232,8 @@ class Worker:
             logging.getLogger(chatty).setLevel(logging.WARNING)
         partitions = partitions_of(self._settings)
         self._app = faust_app(self._settings, partitions)
-        Stream(self._app, self._ports.bus, self._ports.clock, partitions=partitions)
+        bus, clock = self._ports.bus, self._ports.clock
+        Stream(self._app, bus, self._appender, clock, partitions=partitions)
         await self._app.start()
         await self._app.wait_until_stopped()
         if self._app.crash_reason is not None:
@@ -237,6 +243,7 @@ class Worker:
         """Finish what is under way, commit it and leave the group."""
         if self._app is not None:
             await self._app.stop()
+        await self._appender.close()
 
 
 def build(process: str, settings: Settings, ports: Ports) -> App:

@@ -177,6 +177,29 @@ async def test_kill_9_loses_and_doubles_nothing(broker: Broker) -> None:
         assert counts == {item: given[action, item] for item in told}
 
 
+async def test_the_stream_outlives_its_broker(broker: Broker) -> None:
+    """If this fails, a broker that is killed and comes back takes the stream's work with it."""
+    events = [behaviour(f"b{n}", LONG_AGO, anonid=f"b{n % 50}") for n in range(1500)]
+    with broker.worker():
+        await _ready(broker)
+        await broker.send(topics.BEHAVIOUR, *events)
+        broker.stack.kill("kafka")
+        broker.stack.restart("kafka")
+
+        async def settled() -> bool:
+            told = [step.event_id for s in await broker.sessions() for step in s.steps]
+            mine = [ident for ident in told if ident.startswith("b")]
+            assert len(mine) == len(set(mine))
+            return len(mine) == len(events)
+
+        await eventually(broker, settled)
+
+
+async def _ready(broker: Broker) -> None:
+    """Wait until the worker marks the time, which it does once it owns its partitions."""
+    await _some_progress(broker)
+
+
 async def _some_progress(broker: Broker) -> None:
     """Wait until this run of the worker wrote state, so that it dies in the middle of its work."""
 
