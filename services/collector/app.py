@@ -1,9 +1,7 @@
 """Where the collector's HTTP process is put together."""
 
 import asyncio
-import gc
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,11 +37,6 @@ from shared.runtime.loop import WorkLoop
 
 DOOR_TOPICS = (BEHAVIOUR, BEHAVIOUR_REJECTED, ORDERS, CATALOG, SHOPPERS, IDENTITIES)
 _ERASURES_GROUP = "collector-erasures"
-_SWITCH_S = 0.001
-"""The log's writer waits for the interpreter this long at most, where Python's default is 5 ms."""
-_YOUNG_OBJECTS = 50_000
-"""A batch makes thousands of objects and no cycles: scanning them seven hundred at a time cost a
-third of the time spent on it."""
 
 
 def build(
@@ -87,9 +80,6 @@ def build(
     async def start() -> None:
         await spool.open()
         door.resume(spool.opened.newest_ms)
-        sys.setswitchinterval(_SWITCH_S)
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
 
     async def relay() -> None:
         await Relay(

@@ -1,8 +1,5 @@
 """The one place where the recommender is put together."""
 
-import gc
-import sys
-
 from services.recommender.api import Facade, router
 from services.recommender.core.activity import Activity
 from services.recommender.core.catalog import Catalog
@@ -34,11 +31,6 @@ from shared.learning.models.bundle import Bundle
 from shared.runtime.app import App, Check, Ports
 from shared.runtime.erasure import erasure_handler
 
-_YOUNG_OBJECTS = 50_000
-"""Requests and batches make many objects and no cycles: there is little to look for."""
-_SWITCH_S = 0.001
-"""A release is loaded in a thread, which a request waits for this long at most."""
-
 
 def build(process: str, settings: Settings, ports: Ports) -> App:
     """Return the process called `process`, put together but not started."""
@@ -67,7 +59,6 @@ def _http(settings: Settings, ports: Ports) -> App:
             "follow-ratings": rated.run,
             "decisions": recorder.run,
         },
-        start=_calm,
         stop=recorder.flush,
     )
 
@@ -87,12 +78,4 @@ def _worker(settings: Settings, ports: Ports) -> App:
         },
         tasks={"rebuild": rebuild.run},
         checks=(Check("views", rebuild.unready),),
-        start=_calm,
     )
-
-
-async def _calm() -> None:
-    """Spare requests the pauses of a collection that walks through every imported module (30 ms)."""
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
-    sys.setswitchinterval(_SWITCH_S)

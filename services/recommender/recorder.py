@@ -47,7 +47,8 @@ class Recorder:
             self._queue.put_nowait(record)
         except asyncio.QueueFull:
             try:
-                await asyncio.wait_for(self._queue.put(record), WAIT_S)
+                async with asyncio.timeout(WAIT_S):
+                    await self._queue.put(record)
             except TimeoutError:
                 metrics.DECISIONS_DROPPED.labels("recommender").inc()
                 return False

@@ -203,5 +203,6 @@ class KafkaSink:
         # private, and the only other way to be sure that no batch goes out behind the look back.
         await producer.client.close()
         with contextlib.suppress(TimeoutError, KafkaError, OSError):
-            await asyncio.wait_for(producer._sender.close(), _CLOSE_S)
+            async with asyncio.timeout(_CLOSE_S):
+                await producer._sender.close()
         producer._closed = True
