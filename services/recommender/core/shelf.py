@@ -197,12 +197,11 @@ class Stock:
 def _static(
     catalog: Catalog, activity: Activity, rows: Ints, now_s: float, fixed: Mapping[str, Floats]
 ) -> dict[str, Floats]:
-    live = {"popular": activity.popular(rows, now_s), "trending": activity.trending(rows, now_s)}
-    static = {
-        name: _mean([_damped(_padded(part, len(rows))) for part in parts])
-        for name in ("popular", "trending")
-        for parts in [[live[name], *([fixed[name]] if name in fixed else [])]]
-    }
+    learnt = {name: _padded(scores, len(rows)) for name, scores in fixed.items()}
+    # Counts are added up: scaled apart, one view on a quiet day would outdo the best of a year.
+    demand = activity.popular(rows, now_s) + learnt.get("popular", np.float32(0))
+    growth = [activity.trending(rows, now_s), *(s for n, s in learnt.items() if n == "trending")]
+    static = {"popular": _damped(demand), "trending": _mean([_damped(part) for part in growth])}
     age_s = np.maximum(now_s - catalog.since[rows], 0.0)
     fresh = np.exp2(-age_s / FRESH_HALF_LIFE_S).astype(np.float32)
     if static["popular"].any():

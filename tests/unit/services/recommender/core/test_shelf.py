@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
+from services.recommender.core.activity import Activity
 from services.recommender.core.query import Rules
+from services.recommender.core.shelf import Stock
+from shared.contracts.envelope import utc
+from shared.contracts.events import ItemActivity
 from tests.unit.services.recommender.core.worlds import (
     NOW_S,
     catalog_of,
@@ -46,3 +50,26 @@ def test_without_counts_the_newest_come_first() -> None:
     shelf = shelf_of(None, catalog)
     assert shelf.popular is False
     assert shelf.base[shelf.number("new")] > shelf.base[shelf.number("old")]
+
+
+def test_one_view_today_does_not_outdo_a_year() -> None:
+    """Whatever was looked at first on a quiet day would head every newcomer's list."""
+    bundle = random_bundle(list("abc"), 1)
+    learnt = bundle.models["popular"].item_scores
+    assert learnt.tolist().count(learnt.max()) == 1
+    catalog = catalog_of([product(item) for item in "abc"])
+    activity = Activity(catalog)
+    least = "abc"[int(learnt.argmin())]
+    one_view = ItemActivity(
+        item_id=least,
+        ended=utc(NOW_S),
+        views=(1.0, 1.0, 1.0),
+        carts=(0.0, 0.0, 0.0),
+        buys=(0.0, 0.0, 0.0),
+        growth=(0.0, 0.0, 0.0),
+    )
+    activity.put(one_view)
+    shelf = Stock.of(bundle, "v1", "current", catalog).shelf(catalog, activity, Rules(), NOW_S)
+    popular = shelf.static["popular"]
+    assert popular[shelf.number(least)] < popular.max()
+    assert popular.argmax() == learnt.argmax()
