@@ -1,3 +1,4 @@
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,9 +116,7 @@ def test_a_large_record_is_cut_between_offsets_only() -> None:
     parts = [msgspec.msgpack.decode(value, type=OnItems) for value in cut]
     assert tuple(item for part in parts for item in part.items) == items
     assert len(parts) > 2
-    edges = [
-        (a.items[-1].offset, b.items[0].offset) for a, b in zip(parts, parts[1:], strict=False)
-    ]
+    edges = [(a.items[-1].offset, b.items[0].offset) for a, b in pairwise(parts)]
     assert all(before < after for before, after in edges)
 
 
