@@ -1,8 +1,10 @@
 """The local stack: Kafka, Redis and services as processes of this machine."""
 
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from shared.tools.local.supervisor import Supervisor
 
 KAFKA_PORT, REDIS_PORT = 9092, 6379
 _SERVICE_STOP_S = 15.0
+_LOOK_S = 0.5
 
 
 @dataclass(kw_only=True)
@@ -172,7 +175,11 @@ class Stack:
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Block until the time is up or a program's death ends all, whose error is raised."""
-        self._supervisor.ended.wait(timeout_s)
+        until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        # In short waits: a signal that another thread took would not end a long one.
+        while (left_s := until - time.monotonic()) > 0:
+            if self._supervisor.ended.wait(min(left_s, _LOOK_S)):
+                break
         self._supervisor.check()
 
     def service_env(self) -> dict[str, str]:
