@@ -37,12 +37,15 @@ class Dataset:
         What the numbers stand for; users are pseudonyms or anonymous ids.
     counts : mapping
         How many events were looked at, and left out for which reason.
+    purchases : Interactions
+        Those of `events` that were purchases.
     """
 
     events: Interactions
     items: IdIndex
     users: IdIndex
     counts: dict[str, int]
+    purchases: Interactions
 
     @property
     def window_s(self) -> tuple[float, float]:
@@ -261,7 +264,8 @@ def _numbered(events: pl.DataFrame, counts: dict[str, int]) -> Dataset:
         n_users=len(users),
         n_items=len(items),
     )
-    return Dataset(interactions, items, users, {**counts, "used": events.height})
+    bought = interactions.where((events["action"] == "purchase").to_numpy())
+    return Dataset(interactions, items, users, {**counts, "used": events.height}, bought)
 
 
 def _index(column: pl.Series) -> tuple[IdIndex, "np.ndarray[tuple[int], np.dtype[np.int32]]"]:

@@ -12,6 +12,7 @@ from shared.learning.features.history import History
 from shared.learning.models.bundle import Bundle
 from shared.learning.models.ids import IdIndex
 from shared.learning.models.popularity import Popularity
+from shared.learning.models.repeat import RepeatPurchase
 
 Weights = Mapping[str, float]
 WEIGHTS: Weights = {"slim": 1.0, "ials": 0.3, "knn": 0.3, "popular": 0.1, "trending": 0.05}
@@ -29,7 +30,9 @@ class Parts:
     """
 
     def __init__(self, models: Mapping[str, Any], half_life_s: float) -> None:
-        self._readers = {n: m for n, m in models.items() if not isinstance(m, Popularity)}
+        # Repeat purchases are judged by shoppers who bought before, not by what is new to them.
+        apart = Popularity | RepeatPurchase
+        self._readers = {n: m for n, m in models.items() if not isinstance(m, apart)}
         self._static = {
             n: _damped(m.item_scores) for n, m in models.items() if isinstance(m, Popularity)
         }

@@ -1,4 +1,4 @@
-"""The recommender's release: item-item, factors, popular and trending, blended."""
+"""The recommender's release: item-item, factors, popular and trending, blended; repeat purchases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,11 +23,13 @@ from shared.learning.features.interactions import Interactions
 from shared.learning.models.bundle import Bundle
 from shared.learning.models.pure_svd import PureSvd
 from shared.learning.models.ranking import top
+from shared.learning.models.repeat import RepeatPurchase
 
 ASKED = 1_000
 """Shoppers that are asked: the interval of their mean is about 0.01 wide in nDCG."""
 GOLDEN_K = 5
 SVD_RANK = 32
+REPEAT = "repeat"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def run(
     fitted = _fit(plan, data.events, recipe, (0.55, 0.95))
     # Factors also tell how alike items are, so they are released whatever their weight.
     models = {n: m for n, m in fitted.items() if recipe.weights.get(n) or n == "ials"}
+    models[REPEAT] = RepeatPurchase.fit(data.purchases)
     bundle = Bundle(
         ids={"items": data.items}, models=models, meta={"weights": dict(recipe.weights)}
     )
@@ -172,6 +175,7 @@ def golden(bundle: Bundle) -> list[dict[str, Any]]:
                 for number in top(model.scores(history), GOLDEN_K, history.items).items
             ]
             for name, model in bundle.models.items()
+            if name != REPEAT
         }
         examples.append({"history": [items.name(int(n)) for n in chosen], "top": lists})
     return [example for example in examples if example["history"]]
