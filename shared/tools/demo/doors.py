@@ -16,6 +16,7 @@ from shared.tools.demo.bodies import Body
 
 CONNECTIONS = 3
 PATIENCE_S = 60.0
+EXPLAINED_S = 3.0
 _COME_BACK = frozenset({429, 500, 502, 503, 504})
 KEY_FOR: Mapping[str, str] = {"collector": "owner", "trainer": "trainer", "recommender": "shop"}
 """Service to the key, of those made with the installation, that the demo comes with."""
@@ -83,6 +84,19 @@ class Doors:
         """Ask for a list for a known shopper."""
         at = f"/v1/recommendations/{user}"
         return _patiently(lambda: self.recommender.get(at, params=asked))
+
+    def because(self, request_id: str, item: str, lang: str) -> str | None:
+        """Return in words why an item was in a list; None if that is not told within seconds."""
+        at, said = f"/v1/explanations/{request_id}", [httpx.Response(404)]
+
+        def told() -> bool:
+            said[0] = self.recommender.get(at, params={"lang": lang})
+            return said[0].is_success
+
+        if not wait_for(told, timeout_s=EXPLAINED_S):
+            return None
+        reasons = {one["item_id"]: one["because"] for one in said[0].json()["items"]}
+        return reasons.get(item)
 
     def job(self, name: str, why: str) -> dict[str, Any]:
         """Ask for a training."""

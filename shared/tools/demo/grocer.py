@@ -114,6 +114,15 @@ def wanted(past: pl.DataFrame, future: pl.DataFrame) -> dict[int, tuple[str, ...
     return {household: tuple(items) for household, items in rows.iter_rows()}
 
 
+def best_sellers(lines: pl.DataFrame, products: pl.DataFrame, department: str) -> list[str]:
+    """Return the fifty products of a department that most households bought, best first."""
+    own = products.filter(pl.col("category").list.first() == department).select("item")
+    counted = lines.join(own, on="item", how="semi").group_by("item").agg(
+        pl.col("household").n_unique()
+    )  # fmt: skip
+    return counted.sort("household", "item", descending=[True, False])["item"].head(50).to_list()
+
+
 def titles_of(products: pl.DataFrame, items: Sequence[str]) -> list[str]:
     """Return the titles of products; an unknown one is called by its id."""
     known = dict(products.select("item", "title").iter_rows())

@@ -62,6 +62,9 @@ def show(report: Report, console: Console, words: Words) -> None:
     """Print lists before and after, then the figures."""
     console.print()
     console.print(_before_after(report.click, report.titles, words))
+    if report.click.why and report.click.because:
+        why, because = report.titles[report.click.why], report.click.because
+        console.print(words("why", title=why, because=because), style="dim", highlight=False)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
@@ -80,11 +83,12 @@ def _figures(report: Report, words: Words) -> list[tuple[str, str]]:
         (words("report.events"), _events(report.loaded, words)),
         (words("report.release"), report.trained.version),
         (words("report.offline"), _offline(report.trained, words)),
+        ("", _gap(report.trained, words)),
         ("", words("report.offline.about", asked=report.trained.asked)),
         (words("report.click"), _click(report.click, words)),
         (words("report.online"), _online(*clicks, words)),
         (words("report.bought"), _online(*buys, words)),
-        (words("report.steps"), "\n".join(seconds)),
+        (words("report.steps"), " · ".join(seconds)),
         (words("report.total"), words("seconds", s=sum(report.steps.values()))),
     ]
 
@@ -105,6 +109,12 @@ def _offline(trained: Trained, words: Words) -> str:
         recall=_interval(ours, "recall"),
         their_recall=_interval(theirs, "recall"),
     )
+
+
+def _gap(trained: Trained, words: Words) -> str:
+    verdict = trained.verdict
+    gap = f"{verdict['difference']:+.4f} [{verdict['low']:+.4f}, {verdict['high']:+.4f}]"
+    return words("report.offline.gap", gap=gap, reference=verdict["reference"])
 
 
 def _interval(figures: Mapping[str, Any], metric: str) -> str:

@@ -50,7 +50,10 @@ class Shopped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Click(msgspec.Struct, frozen=True, kw_only=True):
-    """One shopper's list before and after a click; `ms` from sending it to the changed answer."""
+    """A newcomer's list before and after a click; `ms` from sending it to the changed answer.
+
+    `ms` is None if the list stayed as it was. `because` says why `why` is in the new list.
+    """
 
     user: str
     item: str
@@ -58,6 +61,8 @@ class Click(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[str, ...]
     ms: float | None
     requests: int
+    why: str | None = None
+    because: str | None = None
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,23 +121,27 @@ def shop(
     return Shopped(personalised=_arm(visits, True), popular=_arm(visits, False))
 
 
-def click_once(doors: Doors, household: int, wants: Sequence[str]) -> Click:
-    """Let a shopper look at the first thing they want that is not in their list."""
-    user = user_of(household)
-    page = doors.recommend(user, scenario=SCENARIO, k=K)
-    before = _items(page)
-    item = next((one for one in wants if one not in before), before[0])
+def click_once(doors: Doors, user: str, items: Sequence[str], lang: str) -> Click:
+    """Let a newcomer look at the first of `items` that is not in their list."""
+    before = _items(doors.recommend(user, scenario=SCENARIO, k=K))
+    item = next((one for one in items if one not in before), items[0])
     event = {"userid": user, "data": {"action": "view_item", "items": [{"id": item}]}}
-    began, requests, after = time.perf_counter(), 1, before
+    began, requests = time.perf_counter(), 1
+    page: dict[str, Any] = {}
     doors.send("/v1/events", Body(msgspec.json.encode([event]), 1))
-    while time.perf_counter() - began < CHANGED_WITHIN_S:
-        after = _items(doors.recommend(user, scenario=SCENARIO, k=K))
-        requests += 1
+    ms, after = None, before
+    while ms is None and time.perf_counter() - began < CHANGED_WITHIN_S:
+        page = doors.recommend(user, scenario=SCENARIO, k=K)
+        requests, after = requests + 1, _items(page)
         # The last place may be an exploration, which differs without any event.
         if after[:-1] != before[:-1]:
             ms = (time.perf_counter() - began) * 1000
-            return Click(user=user, item=item, before=before, after=after, ms=ms, requests=requests)
-    return Click(user=user, item=item, before=before, after=after, ms=None, requests=requests)
+    click = Click(user=user, item=item, before=before, after=after, ms=ms, requests=requests)
+    fresh = next((one for one in after if one not in before and one != item), None)
+    if fresh is None:
+        return click
+    because = doors.because(page["request_id"], fresh, lang)
+    return msgspec.structs.replace(click, why=fresh, because=because)
 
 
 def joined(

@@ -57,7 +57,7 @@ TEXTS: Mapping[str, Said] = {
         "{visits:,} lists read, {clicks:,} clicks, {orders:,} orders",
         "看了 {visits:,} 个列表，{clicks:,} 次点击，{orders:,} 张订单",
     ),
-    "click": Said("One shopper clicks once", "一位顾客点击一次"),
+    "click": Said("A newcomer clicks once", "一位新顾客点击一次"),
     "click.done": Said("another list after {ms:.0f} ms", "{ms:.0f} 毫秒后列表已变"),
     "click.same": Said("the list stayed the same for {s:.0f} s", "{s:.0f} 秒内列表没有变化"),
     "feedback": Said("The trainer joins clicks and decisions", "训练服务把点击与推荐对上"),
@@ -72,7 +72,8 @@ TEXTS: Mapping[str, Said] = {
     "seconds": Said("{s:.1f} s", "{s:.1f} 秒"),
     "before": Said("before", "点击前"),
     "after": Said("after a click on {title}", "点击“{title}”之后"),
-    "list.of": Said("Recommendations for {user}", "给 {user} 的推荐"),
+    "list.of": Said("Recommendations for {user}, a newcomer", "给新顾客 {user} 的推荐"),
+    "why": Said("Why “{title}”? {because}", "为什么推荐“{title}”？{because}"),
     "report": Said("What happened", "本次结果"),
     "report.events": Said("Events in", "收到的事件"),
     "report.events.is": Said(
@@ -85,6 +86,10 @@ TEXTS: Mapping[str, Said] = {
     "report.offline.is": Said(
         "nDCG@10 {ours} against {theirs} by popularity; recall@10 {recall} against {their_recall}",
         "nDCG@10 {ours}，热门榜 {theirs}；recall@10 {recall}，热门榜 {their_recall}",
+    ),
+    "report.offline.gap": Said(
+        "nDCG@10 {gap} against {reference}, the same shoppers paired",
+        "nDCG@10 比 {reference} {gap}（同一批顾客配对比较）",
     ),
     "report.offline.about": Said(
         "{asked:,} shoppers, products they had never bought, all others ranked",
