@@ -15,7 +15,9 @@ from shared.learning.models.popularity import Popularity
 from shared.learning.models.repeat import RepeatPurchase
 
 Weights = Mapping[str, float]
-WEIGHTS: Weights = {"slim": 1.0, "ials": 0.3, "knn": 0.3, "popular": 0.1, "trending": 0.05}
+WEIGHTS: Weights = {"slim": 1.0, "ials": 0.3, "knn": 0.3, "popular": 0.1, "trending": 0.02}
+TRENDING_SHARE = 0.2
+"""Of the weight of `popular`: by the two alone come the lists of those of whom nothing is known."""
 
 
 class Parts:
@@ -79,7 +81,13 @@ def weights_to_try() -> list[Weights]:
     """Return the blends among which the best on one half of the shoppers is chosen."""
     grid = product((0.3, 1.0), (0.0, 0.5), (0.0, 1.0), (0.03, 0.2))
     return [
-        {**WEIGHTS, "slim": slim, "ials": ials, "knn": knn, "popular": popular}
+        {
+            "slim": slim,
+            "ials": ials,
+            "knn": knn,
+            "popular": popular,
+            "trending": TRENDING_SHARE * popular,
+        }
         for slim, ials, knn, popular in grid
     ]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.core.blend import Parts, faded, transplanted
+from services.trainer.core.blend import WEIGHTS, Parts, faded, transplanted, weights_to_try
 from services.trainer.core.quality import ask_all, popular_share
 from services.trainer.core.recipe import Recipe, aged, fit_ials, fit_knn, fit_simple, fit_slim
 from services.trainer.core.split import questions, split
@@ -141,3 +141,9 @@ def test_every_drawn_recipe_can_be_made(seed: int) -> None:
     for _ in range(5):
         recipe = draw(rng, recipe)
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_no_blend_lets_trends_outweigh_demand() -> None:
+    """A newcomer, of whom only those two speak, would be shown the rarities of the week."""
+    for weights in (WEIGHTS, *weights_to_try()):
+        assert weights["trending"] <= 0.25 * weights["popular"], weights
