@@ -1,12 +1,17 @@
 """What happened, as columns: the only input of the recommender's models."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from shared.contracts.errors import Invalid
 from shared.learning.arrays import Bools, Floats, Ints
+from shared.learning.features import frames
+from shared.learning.models.ids import IdIndex
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,41 @@ class Interactions:
         time = np.concatenate([*map(np.arange, lengths), np.zeros(0)]).astype(np.float64)
         user = np.repeat(np.arange(len(sequences), dtype=np.int32), lengths)
         return cls(user, item, time, np.ones(len(item)), len(sequences), n_items)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: "pd.DataFrame",
+        *,
+        user: str = "user",
+        item: str = "item",
+        time: str = "time",
+        weight: str | None = None,
+    ) -> tuple[Self, IdIndex, IdIndex]:
+        """Return the rows of a pandas table as events, and the ids of its users and items.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            One event a row, in any order; the index and other columns are not looked at.
+        user, item : str
+            Columns of ids, strings or whole numbers. They are numbered as they first appear.
+        time : str
+            Column of moments (without a zone: UTC) or of seconds.
+        weight : str, optional
+            Column of strengths or ratings; without one every event weighs 1.
+
+        Raises
+        ------
+        Invalid
+            A column is not there, of another type, or has a gap; it names column and row.
+        """
+        user_numbers, users = frames.ids(frame, user)
+        item_numbers, items = frames.ids(frame, item)
+        weights = np.ones(len(frame)) if weight is None else frames.numbers(frame, weight)
+        time_s = frames.seconds(frame, time)
+        events = cls(user_numbers, item_numbers, time_s, weights, len(users), len(items))
+        return events, users, items
 
     def where(self, keep: Bools | Ints) -> Self:
         """Return the events chosen by a mask or by positions; the numbering stays."""

@@ -93,11 +93,12 @@ class PureSvd:
 
 
 def _right_singular_vectors(matrix: Sparse, rank: int, seed: int) -> Floats:
-    """Return (n_items, rank) by subspace iteration (Halko et al. 2011, algorithm 4.4)."""
-    n_items = matrix.shape[1]
-    width = min(rank + 10, *matrix.shape)
-    probe = np.random.default_rng(seed).normal(size=(n_items, width)).astype(np.float32)
-    for _ in range(6):
-        probe, _ = np.linalg.qr(matrix.T @ (matrix @ probe))
-    _, _, rotation = np.linalg.svd(matrix @ probe, full_matrices=False)
-    return np.asarray(probe @ rotation[:rank].T)
+    """Return (n_items, rank), the strongest first (Halko et al. 2011, algorithm 4.4)."""
+    if rank == 0:
+        return np.zeros((matrix.shape[1], 0))
+    from sklearn.utils.extmath import randomized_svd
+
+    _, _, directions = randomized_svd(
+        matrix, rank, n_iter=6, power_iteration_normalizer="QR", random_state=seed
+    )
+    return np.asarray(directions.T)

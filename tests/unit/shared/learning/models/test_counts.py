@@ -87,3 +87,27 @@ def test_pure_svd_projects_on_the_leading_directions() -> None:
     model = PureSvd.fit(table(*rows), rank=1)
     # The strongest direction is items 0 and 1 together.
     assert model.scores(History.of([(0, 1, 0)])) == pytest.approx([0.5, 0.5, 0], abs=1e-5)
+
+
+def test_pure_svd_finds_the_subspace_of_an_exact_decomposition() -> None:
+    """The random start would show in the lists of a shop whose directions are close together."""
+    rng = np.random.default_rng(4)
+    pairs = {
+        (int(u), int(i))
+        for u, i in zip(rng.integers(0, 40, 300), rng.integers(0, 20, 300), strict=True)
+    }
+    users, items = np.array(sorted(pairs)).T
+    events = Interactions(users, items, np.zeros(len(users)), np.ones(len(users)), 40, 20)
+    dense = np.zeros((40, 20))
+    dense[users, items] = 1
+    exact = np.linalg.svd(dense)[2][:5].T
+    found = PureSvd.fit(events, rank=5).item_factors
+    assert found @ found.T == pytest.approx(exact @ exact.T, abs=1e-2)
+    assert found.T @ found == pytest.approx(np.eye(5), abs=1e-5)
+
+
+def test_pure_svd_of_no_users_has_no_directions() -> None:
+    """A job on an empty lake would end in a message of a library."""
+    nothing = np.zeros(0, dtype=int)
+    model = PureSvd.fit(Interactions(nothing, nothing, nothing, nothing, 0, 3))
+    assert model.scores(History.of([(0, 1, 0)])).tolist() == [0, 0, 0]
