@@ -55,6 +55,11 @@ def test_a_broken_guardrail_refuses_the_better_model(side: dict[str, tuple[float
     assert verdict(0.1, sides=FINE | side).decision == "refuse"
 
 
+def test_a_shop_of_few_best_sellers_can_be_served_better() -> None:
+    """A grocer, of whose sales most are a hundredth of the items, would keep its first release."""
+    assert verdict(0.1, sides=FINE | {"variety": (0.08, 0.1)}).decision == "promote"
+
+
 def test_a_first_release_must_beat_popularity() -> None:
     """A first model worse than the fallback would be served instead of it."""
     assert verdict(0.1, reference=POPULARITY).decision == "promote"
