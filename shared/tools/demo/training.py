@@ -14,6 +14,7 @@ WHY = "the demo asked for it"
 OPEN = frozenset({"queued", "running"})
 SERVED_S = 60.0
 K = 10
+LOOK_S = 0.2
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     `state` is the job's: done, or refused where the gate kept the older release for `reason`.
     `offline` holds, by scorer (``candidate``, ``popularity``, each model alone), the figures on the
     newest part of the history, which the tried models had not seen; `asked` shoppers each.
+    `phases` are the seconds of the job's phases, to a fifth of a second.
     """
 
     version: str
@@ -32,6 +34,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     verdict: dict[str, Any]
     trained_on: dict[str, Any]
     seconds: float
+    phases: dict[str, float]
 
 
 def train(doors: Doors, steps: Steps) -> Trained:
@@ -45,7 +48,8 @@ def train(doors: Doors, steps: Steps) -> Trained:
     words, began = steps.words, time.perf_counter()
     with steps.step("train") as step:
         asked = str(doors.job(MODEL, WHY)["id"])
-        job = _ended(doors, asked, step, steps)
+        phases: dict[str, float] = {}
+        job = _ended(doors, asked, step, steps, phases)
         if job["state"] not in {"done", "refused"}:
             raise Invalid(words("error.failed", reason=job.get("reason") or job["state"]))
         model = doors.model(MODEL)
@@ -65,6 +69,7 @@ def train(doors: Doors, steps: Steps) -> Trained:
             name: value for name, value in model["trained_on"].items() if name != "offsets"
         },
         seconds=time.perf_counter() - began,
+        phases={phase: round(seconds, 1) for phase, seconds in phases.items()},
     )
 
 
@@ -79,11 +84,17 @@ def until_served(doors: Doors, version: str, user: str, too_late: str) -> None:
         raise Retryable(too_late)
 
 
-def _ended(doors: Doors, asked: str, step: Step, steps: Steps) -> dict[str, Any]:
+def _ended(
+    doors: Doors, asked: str, step: Step, steps: Steps, phases: dict[str, float]
+) -> dict[str, Any]:
     step.of(1.0)
+    seen = steps.clock()
     while True:
         job = doors.progress(asked)
         if job.get("state", "queued") not in OPEN:
             return job
-        step.at(job.get("share", 0.0), steps.words.phase(job.get("phase", "waiting")))
-        time.sleep(0.2)
+        phase, now = job.get("phase", "waiting"), steps.clock()
+        phases[phase] = phases.get(phase, 0.0) + now - seen
+        seen = now
+        step.at(job.get("share", 0.0), steps.words.phase(phase))
+        time.sleep(LOOK_S)

@@ -101,8 +101,8 @@ TEXTS: Mapping[str, Said] = {
     ),
     "report.online": Said("Click-through, simulated", "点击率（模拟）"),
     "report.online.is": Said(
-        "{ours} personalised, {theirs} popularity; difference {gap}",
-        "个性化 {ours}，热门榜 {theirs}；差 {gap}",
+        "{ours} personalised, {theirs} by popularity alone; difference {gap}",
+        "个性化 {ours}，仅按热度 {theirs}；差 {gap}",
     ),
     "report.bought": Said("Bought from the list, simulated", "列表带来购买（模拟）"),
     "report.online.about": Said(
