@@ -1,6 +1,7 @@
 """The doors that every process has: alive, ready, metrics, and what else there is."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -91,17 +92,32 @@ def description(service: Service, api: FastAPI) -> dict[str, Any]:
     document: dict[str, Any] = dict(api.openapi())
     paths: dict[str, Any] = document.setdefault("paths", {})
     for route in service.routes:
-        operations = paths.setdefault(route.path, {})
-        operation = operations.setdefault(route.method.lower(), {"responses": {"200": _OK}})
+        path = _CONVERTER.sub("", route.path)
+        operations = paths.setdefault(path, {})
+        operation = operations.setdefault(route.method.lower(), _raw(path))
         operation["summary"] = route.about
-        operation.setdefault("responses", {}).setdefault("default", _PROBLEM)
+        answers = operation.setdefault("responses", {})
+        answers.pop("422", None)  # FastAPI's own form of it, which a service never gives
+        answers["default"] = _PROBLEM
         if route.scope != "open":
             operation["security"] = [{"key": [route.scope]}, {"header": [route.scope]}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES
-    components.setdefault("schemas", {})["Problem"] = _PROBLEM_SCHEMA
+    schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = _PROBLEM_SCHEMA
     return document
 
+
+def _raw(path: str) -> dict[str, Any]:
+    named = re.findall(r"{(\w+)}", path)
+    parameters = [{"name": n, "in": "path", "required": True, "schema": _TEXT} for n in named]
+    return {"parameters": parameters, "responses": {"200": _OK}}
+
+
+_CONVERTER = re.compile(r":\w+(?=})")
+"""What Starlette wants to know of a path's parameter, as ``:path`` in ``{id:path}``."""
 
 _OK = {"description": "Done"}
 _PROBLEM: Mapping[str, Any] = {
