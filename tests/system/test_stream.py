@@ -251,5 +251,6 @@ async def test_a_shopper_is_followed_from_anonymous_to_known(broker: Broker) -> 
     assert mine["P"].known
     assert mine["Q"].known
     assert (await broker.activity())["tea"].views[2] == 5.0
-    (dead,) = (await broker.read(dead_letters("collector")))[dead_letters("collector")]
-    assert (dead.key, dead.value) == (b"p", b"no event")
+    # The broker is shared with other tests, which put letters of their own there.
+    letters = (await broker.read(dead_letters("collector")))[dead_letters("collector")]
+    assert (b"p", b"no event") in {(dead.key, dead.value) for dead in letters}
