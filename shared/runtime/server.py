@@ -3,10 +3,12 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from shared.runtime.http.answers import Outbox, Protocol
 from shared.runtime.settings import Settings
 
 BACKLOG = 2048
@@ -31,7 +33,7 @@ def server(app: ASGIApp, settings: Settings) -> Server:
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=partial(Protocol, outbox=Outbox()),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             access_log=False,
