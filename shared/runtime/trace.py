@@ -9,6 +9,20 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 
+_PAGE = 100
+_drawn: list[str] = []
+os.register_at_fork(after_in_child=_drawn.clear)
+
+
+def _entropy() -> str:
+    """Return 48 random hexadecimal digits; the kernel is asked once for many, as it takes long."""
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:
+            page = os.urandom(24 * _PAGE).hex()
+            _drawn.extend(page[at : at + 48] for at in range(0, len(page), 48))
+
 
 class Trace(NamedTuple):
     """A place in a trace; `str()` is the header ``traceparent`` (W3C Trace Context, section 3.2)."""
@@ -22,12 +36,12 @@ class Trace(NamedTuple):
 
     def child(self) -> "Trace":
         """Return a new span of the same trace."""
-        return Trace(self.trace_id, os.urandom(8).hex(), self.flags)
+        return Trace(self.trace_id, _entropy()[:16], self.flags)
 
 
 def new_trace() -> Trace:
     """Return the first span of a new trace."""
-    entropy = os.urandom(24).hex()
+    entropy = _entropy()
     return Trace(entropy[:32], entropy[32:])
 
 

@@ -125,3 +125,12 @@ def test_an_unused_metric_is_found(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "x.py").write_text("metrics.USED.inc()")
     assert unused({"USED", "IDLE"}, tmp_path) == {"IDLE"}
+
+
+def test_every_trace_is_another_one() -> None:
+    """Two requests under one id could not be told apart, nor the feedback on their answers."""
+    ids = {trace.new_trace() for _ in range(1000)}
+    ids |= {trace.Trace("a" * 32, "b" * 16).child() for _ in range(1000)}
+    assert len({i.span_id for i in ids}) == 2000
+    assert len({i.trace_id for i in ids}) == 1001
+    assert all(trace.parse(str(i)) == i for i in ids)
