@@ -188,6 +188,8 @@ class Log:
             future.set_result(None)
         else:
             self._waiters.append((seq, future))
+            if self._writer is not None:
+                self._writer.hurry()
         return future
 
     async def read(self, after: int, *, limit_bytes: int = 2 << 20) -> list[Record]:

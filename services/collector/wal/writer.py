@@ -11,6 +11,7 @@ from services.collector.wal.disk import Disk
 from services.collector.wal.recovery import Segment, segment_path
 
 _log = logging.getLogger(__name__)
+_BUSY_PER_S = 500
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,25 @@ class Pace:
     group_s : float
         Least time between the beginnings of two groups. It costs an event at most this much
         latency, only while another came just before it, and saves most of the syncs under load.
+    unawaited_s : float
+        The same while many records come and nobody waits for the disk: each group costs the
+        thread that answers requests about as much as a request.
     retry_s : float
         Wait after a failed write.
     """
 
     segment_bytes: int = 64 << 20
     group_s: float = 0.001
+    unawaited_s: float = 0.008
     retry_s: float = 0.25
+
+    def patience_s(self, records: int, elapsed_s: float) -> float:
+        """Return the least time to the next group where nobody waits, after one of so many records.
+
+        `elapsed_s` is the time from the beginning of the group before it.
+        """
+        busy = records > _BUSY_PER_S * elapsed_s
+        return max(self.unawaited_s, self.group_s) if busy else self.group_s
 
 
 class Writer:
@@ -65,6 +78,7 @@ class Writer:
         self._ready = threading.Condition()
         self._frames: list[bytes] = []
         self._first = self._last = 0
+        self._awaited = False
         self._closing = threading.Event()
         self._file: tuple[int, Segment] | None = None
         self._thread = threading.Thread(target=self._run, name="wal-writer", daemon=True)
@@ -78,9 +92,16 @@ class Writer:
         with self._ready:
             if not self._frames:
                 self._first = first
+                self._ready.notify()
             self._frames += frames
             self._last = last
-            self._ready.notify()
+
+    def hurry(self) -> None:
+        """Let the group that gathers go as soon as it may: somebody waits for it."""
+        if not self._awaited:
+            with self._ready:
+                self._awaited = True
+                self._ready.notify()
 
     def close(self) -> None:
         """Write what is queued (one attempt if the disk fails) and end the thread."""
@@ -91,23 +112,29 @@ class Writer:
             self._thread.join()
 
     def _run(self) -> None:
-        began = 0.0
-        while True:
-            with self._ready:
-                while not self._frames and not self._closing.is_set():
-                    self._ready.wait()
-                if not self._frames:
-                    break
-            pause = began + self._pace.group_s - time.monotonic()
-            if pause > 0:
-                time.sleep(pause)
-            began = time.monotonic()
-            with self._ready:
-                frames, self._frames = self._frames, []
-                first, last = self._first, self._last
+        began = patience_s = 0.0
+        while group := self._gathered(began, patience_s):
+            frames, first, last = group
+            before, began = began, time.monotonic()
+            patience_s = self._pace.patience_s(last - first + 1, began - before)
             if not self._written(b"".join(frames), first, last):
                 break
         self._abandon(cut=False)
+
+    def _gathered(self, began: float, patience_s: float) -> tuple[list[bytes], int, int] | None:
+        """Wait for the next group and return its frames and numbers; None when closed."""
+        with self._ready:
+            while not self._frames and not self._closing.is_set():
+                self._ready.wait()
+            while not self._closing.is_set():
+                least_s = self._pace.group_s if self._awaited else patience_s
+                pause = began + least_s - time.monotonic()
+                if pause <= 0:
+                    break
+                self._ready.wait(pause)
+            self._awaited = False
+            frames, self._frames = self._frames, []
+            return (frames, self._first, self._last) if frames else None
 
     def _written(self, blob: bytes, first: int, last: int) -> bool:
         """Write until it is durable; False if closed before that."""

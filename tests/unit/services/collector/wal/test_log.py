@@ -184,3 +184,27 @@ async def test_two_processes_cannot_share_a_folder(opened, tmp_path):
     async with opened():
         with pytest.raises(LogFull):
             Log(tmp_path / "log", []).claim()
+
+
+async def test_who_waits_for_the_disk_does_not_wait_for_a_large_group(opened):
+    """A rush of events that nobody waits for would hold up an order by as long as it gathers."""
+    async with opened(unawaited_s=60) as (log, _, _):
+        for first in (1, 1001):
+            log.append([record(seq) for seq in range(first, first + 1000)])
+            await log.durable(first + 999)
+        log.append([record(2001)])
+        async with asyncio.timeout(10):
+            await log.durable(2001)
+
+
+async def test_a_group_that_gathers_is_written_when_the_log_closes(opened):
+    """A stop would take as long as the group may gather, and a killed one lose it."""
+    async with opened(unawaited_s=60) as (log, _, _):
+        for first in (1, 1001):
+            log.append([record(seq) for seq in range(first, first + 1000)])
+            await log.durable(first + 999)
+        log.append([record(2001)])
+        async with asyncio.timeout(10):
+            await log.close()
+    async with opened() as (log, seen, _):
+        assert seen[-1].seq == 2001
