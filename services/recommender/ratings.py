@@ -7,11 +7,12 @@ from typing import Any
 from msgspec import Struct
 
 from shared.contracts.artifact import Artifact
-from shared.contracts.errors import Invalid, NotFound, Retryable
+from shared.contracts.errors import Invalid, NotFound
 from shared.contracts.events.decisions import Rung
 from shared.learning.models.biased_factors import BiasedFactors
 from shared.learning.models.bundle import Bundle
 from shared.learning.models.filled_svd import FilledSvd
+from shared.runtime.http import Problem
 from shared.runtime.releases.port import Following
 
 LOWEST, HIGHEST = 1.0, 5.0
@@ -48,12 +49,16 @@ class Ratings:
         ------
         NotFound
             Nothing is known of the item, by the ratings and by the catalogue neither.
-        Retryable
-            No ratings model was released yet.
+        Problem
+            503: no ratings model was released yet.
         """
         loaded = self.following.for_user(user)
         if loaded is None:
-            raise Retryable("no ratings model was released yet")
+            raise Problem(
+                503,
+                "No ratings model was released yet. The trainer makes one when it is asked: "
+                'POST /v1/jobs with {"job": "ratings"}.',
+            )
         ids = loaded.model.ids
         numbers = ids["users"].get(user), ids["items"].get(item)
         if numbers[1] is None and not in_catalog:

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.contracts.errors import Retryable
 from shared.contracts.service import Service
 from shared.runtime import metrics, trace
 from shared.runtime.http.doors import Door, Doors
@@ -251,7 +252,9 @@ class _Exchange:
 
     async def _explain(self, error: Exception) -> None:
         problem = problem_of(error)
-        if problem.status_code >= 500 and not isinstance(error, Problem):
+        if isinstance(error, Retryable):
+            _log.warning("something is away", route=self._route(), reason=str(error))
+        elif problem.status_code >= 500 and not isinstance(error, Problem):
             _log.error("request failed", route=self._route(), exc_info=error)
         if self._status:
             # A part of the answer is out; the server closes the connection, so that it is seen.
