@@ -58,6 +58,7 @@ class Ratings:
                 503,
                 "No ratings model was released yet. The trainer makes one when it is asked: "
                 'POST /v1/jobs with {"job": "ratings"}.',
+                headers={"Retry-After": "60"},
             )
         ids = loaded.model.ids
         numbers = ids["users"].get(user), ids["items"].get(item)
