@@ -67,7 +67,7 @@ def answer(
 ) -> Answer:
     """Return the list for one request; about 0.3 ms for 20,000 items and 50 events."""
     history = candidates.history_of(person, query.anchors, shelf, rules, now_s)
-    models = candidates.personal(shelf, history)
+    models = candidates.personal(shelf, history, shelf.numbers_of(person.bought))
     others = _others(shelf, query, person, rules, history_known=len(history) > 0, now_s=now_s)
     total = blend(shelf, [*models, *others])
     if query.scenario == "again":

@@ -80,9 +80,14 @@ def history_of(
     return Read.once(History(items[known], strength, when))
 
 
-def personal(shelf: Shelf, history: Read) -> list[Source]:
-    """Return each model's scores for this history, scaled so that its best item has 1."""
+def personal(shelf: Shelf, history: Read, bought: Ints) -> list[Source]:
+    """Return each model's scores for this history, scaled so that its best item has 1.
+
+    The models are learnt for what is new to a shopper. They find most alike to a history what is
+    in it, and so say nothing of the numbers `bought`: `repeat` knows whether those are wanted again.
+    """
     sources: list[Source] = []
+    met = bought[bought < shelf.n_model]
     if len(history) == 0:
         return sources
     for name, model in shelf.models.items():
@@ -92,6 +97,7 @@ def personal(shelf: Shelf, history: Read) -> list[Source]:
         scores = model.scores(history)
         peak = float(scores.max(initial=0))
         if peak > 0:
+            scores[met] = 0
             sources.append(Source(name, scores, weight / peak))
     return sources
 

@@ -44,7 +44,7 @@ WEIGHTS: Mapping[str, float] = {
     "slim": 1.0,
     "ials": 0.3,
     "knn": 0.3,
-    "repeat": 0.5,
+    "repeat": 1.0,
     "popular": 0.1,
     "trending": 0.05,
     "newest": 0.02,

@@ -126,9 +126,26 @@ def test_sources_are_scaled_to_their_best() -> None:
     catalog = catalog_of(product(item) for item in "abc")
     shelf = shelf_of(random_bundle(list("abc"), 0), catalog)
     history = history_of(Person(events=[(b"va", NOW_S)]), (), shelf, Rules(), NOW_S)
-    for source in personal(shelf, history):
+    for source in personal(shelf, history, shelf.numbers_of(())):
         peak = float((source.scores * source.factor).max())
         assert peak == pytest.approx(shelf.weights[source.name])
+
+
+def test_models_say_nothing_of_what_was_bought() -> None:
+    """What was bought once last week would stand above what is bought every week."""
+    catalog = catalog_of(product(item) for item in "abc")
+    shelf = shelf_of(random_bundle(list("abc"), 0), catalog)
+    lines = {"a": [NOW_S - 1], "b": [NOW_S - 10, NOW_S - 20, NOW_S - 30]}
+    person = Person(events=[(b"pa", NOW_S - 1), (b"pb", NOW_S - 10)], bought=lines)
+    rng = np.random.default_rng(0)
+    made = answer(shelf, Query(scenario="again", k=3), person, Rules(), now_s=NOW_S, rng=rng)
+    told = {candidate.item_id: candidate.sources for candidate in made.shown}
+    assert set(told) == {"a", "b"}
+    assert not any(set(sources) & set(shelf.models) for sources in told.values())
+    assert told["b"]["repeat"] > told["a"]["repeat"]
+    history = history_of(person, (), shelf, Rules(), NOW_S)
+    silent = shelf.numbers_of("ab")
+    assert all((s.scores[silent] == 0).all() for s in personal(shelf, history, silent))
 
 
 def test_repeat_purchases_on_paper() -> None:
