@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.tools.demo.loading import Loaded
-from shared.tools.demo.shoppers import Difference, Share
-from shared.tools.demo.shopping import Click, Joined, Shopped
+from shared.tools.demo.shoppers import Difference, Share, difference
+from shared.tools.demo.shopping import POPULAR, Arm, Click, Joined
 from shared.tools.demo.training import K, Trained
 from shared.tools.demo.words import Words
 
@@ -36,7 +36,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     households_in_source: int
     loaded: Loaded
     trained: Trained
-    shopped: Shopped
+    shopped: dict[str, Arm]
     again: bool
     click: Click
     joined: Joined
@@ -47,12 +47,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def to_json(self) -> bytes:
         """Return it as JSON, the derived figures beside the counted ones."""
         fields = msgspec.to_builtins(self)
-        new, old, gap = self.shopped.click_through()
         fields["click_through"] = {
-            "personalised": _share_json(new),
-            "popular": _share_json(old),
-            "difference": gap._asdict(),
-            "simulated": True,
+            name: {
+                **_share_json(arm.click_through),
+                "above_popular": _against(arm, self.shopped)._asdict(),
+                "simulated": True,
+            }
+            for name, arm in self.shopped.items()
         }
         fields["seconds"] = sum(self.steps.values())
         return msgspec.json.format(msgspec.json.encode(fields))
@@ -71,13 +72,13 @@ def show(report: Report, console: Console, words: Words) -> None:
     for name, value in _figures(report, words):
         grid.add_row(name, Text(value))
     console.print(Panel(grid, title=words("report"), border_style="green"))
+    console.print(_online(report.shopped, words))
     console.print(words("report.online.about"), style="dim", highlight=False)
     if report.again:
         console.print(words("report.again"), style="yellow", highlight=False)
 
 
 def _figures(report: Report, words: Words) -> list[tuple[str, str]]:
-    clicks, buys = report.shopped.click_through(), report.shopped.conversion()
     seconds = [f"{words(name)} {words('seconds', s=took)}" for name, took in report.steps.items()]
     return [
         (words("report.events"), _events(report.loaded, words)),
@@ -86,8 +87,6 @@ def _figures(report: Report, words: Words) -> list[tuple[str, str]]:
         ("", _gap(report.trained, words)),
         ("", words("report.offline.about", asked=report.trained.asked)),
         (words("report.click"), _click(report.click, words)),
-        (words("report.online"), _online(*clicks, words)),
-        (words("report.bought"), _online(*buys, words)),
         (words("report.steps"), " · ".join(seconds)),
         (words("report.total"), words("seconds", s=sum(report.steps.values()))),
     ]
@@ -131,17 +130,28 @@ def _click(click: Click, words: Words) -> str:
     return words("report.click.is", ms=click.ms, changed=changed, k=len(click.after))
 
 
-def _online(new: Share, old: Share, gap: Difference, words: Words) -> str:
-    return words(
-        "report.online.is",
-        ours=_percent(new.value, *new.bounds),
-        theirs=_percent(old.value, *old.bounds),
-        gap=_percent(gap.value, gap.low, gap.high),
-    )
+def _online(arms: Mapping[str, Arm], words: Words) -> Table:
+    columns = [words(f"arm{name}") for name in ("", ".visits", ".clicked", ".bought", ".gap")]
+    table = Table(*columns, title=words("report.online"), title_justify="left", box=None)
+    for name, arm in arms.items():
+        gap = _against(arm, arms)
+        clicked, bought = arm.click_through, arm.conversion
+        table.add_row(
+            words(f"arm.{name}"),
+            str(arm.visits),
+            _percent(clicked.value, *clicked.bounds),
+            _percent(bought.value, *bought.bounds),
+            "" if name == POPULAR else _percent(*gap),
+        )
+    return table
+
+
+def _against(arm: Arm, arms: Mapping[str, Arm]) -> Difference:
+    return difference(arm.click_through, arms[POPULAR].click_through)
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    return f"{value:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{value:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _share_json(share: Share) -> dict[str, Any]:

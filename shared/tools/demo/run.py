@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,7 +19,7 @@ from shared.tools.demo.grocer import Year, best_sellers, data_folder, titles_of,
 from shared.tools.demo.loading import Loaded, caught_up, load
 from shared.tools.demo.memory import Memory
 from shared.tools.demo.report import FILE, Report
-from shared.tools.demo.shopping import Click, Joined, Shopped, Wants
+from shared.tools.demo.shopping import Arm, Click, Counts, Joined, Wants
 from shared.tools.demo.steps import Step, Steps
 from shared.tools.demo.training import Trained, train, until_served
 from shared.tools.local import Stack
@@ -194,7 +193,7 @@ class Demo:
         loaded, trained = made
         drawn = shopping.choose(goods.wants, known.met, SHOPPERS, seed=self.seed)
         again = bool(set(drawn) & set(known.met))
-        earlier = shopping.row_of(doors, trained.version)
+        earlier = shopping.counts_of(shopping.rows_of(doors, trained.version))
         shopped = self._shop(doors, goods, drawn)
         click = self._click(doors, goods)
         msgspec.structs.replace(known, met=tuple(sorted({*known.met, *drawn}))).write(self.home)
@@ -215,20 +214,20 @@ class Demo:
             urls=stack.urls(),
         )
 
-    def _shop(self, doors: Doors, goods: Goods, households: list[int]) -> Shopped:
+    def _shop(self, doors: Doors, goods: Goods, households: list[int]) -> dict[str, Arm]:
         words = self.steps.words
         with self.steps.step("shop") as step:
             step.of(len(households))
             shopped = shopping.shop(
                 doors, goods.wants, households, goods.prices, seed=self.seed, told=step.advance
             )
-            arms = (shopped.personalised, shopped.popular)
+            arms = shopped.values()
             step.done(
                 words(
                     "shop.done",
                     visits=sum(arm.visits for arm in arms),
                     clicks=sum(arm.clicks for arm in arms),
-                    orders=sum(arm.orders for arm in arms),
+                    orders=sum(arm.bought for arm in arms),
                 )
             )
         return shopped
@@ -250,14 +249,13 @@ class Demo:
         self,
         doors: Doors,
         version: str,
-        earlier: Mapping[str, Any],
-        shopped: Shopped,
+        earlier: Counts,
+        shopped: Mapping[str, Arm],
         click: Click,
     ) -> Joined:
         words = self.steps.words
-        arms = (shopped.personalised, shopped.popular)
-        requests = sum(arm.visits for arm in arms) + click.requests
-        clicks = sum(arm.clicks for arm in arms)
+        requests = sum(arm.visits for arm in shopped.values()) + click.requests
+        clicks = sum(arm.clicks for arm in shopped.values())
         with self.steps.step("feedback") as step:
             joined = shopping.joined(doors, version, earlier, requests=requests, clicks=clicks)
             text = "feedback.done" if joined.complete else "feedback.late"

@@ -10,10 +10,18 @@ import numpy as np
 
 from shared.tools.demo.bodies import CURRENCY, Body, user_of
 from shared.tools.demo.doors import Doors, wait_for
-from shared.tools.demo.shoppers import Difference, Share, Visit, difference, visit
+from shared.tools.demo.shoppers import Share, Visit, visit
 from shared.tools.demo.training import K
 
 SCENARIO = "home"
+POPULAR = "popular"
+ARMS: Mapping[str, Mapping[str, str]] = {
+    "again": {"scenario": "again"},
+    "home": {"scenario": "home"},
+    POPULAR: {"scenario": "home", "personalised": "false"},
+}
+"""The kinds of lists that are compared, and what is asked for to get them."""
+SCENARIOS = frozenset(asked["scenario"] for asked in ARMS.values())
 SHOPPERS_AT_ONCE = 3
 CHANGED_WITHIN_S = 10.0
 JOINED_WITHIN_S = 30.0
@@ -27,26 +35,16 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     clicked: int
     bought: int
     clicks: int
-    orders: int
 
+    @property
+    def click_through(self) -> Share:
+        """The share of lists that were clicked."""
+        return Share(self.clicked, self.visits)
 
-class Shopped(msgspec.Struct, frozen=True, kw_only=True):
-    """A coin decided for each shopper between a personalised list and the popular one."""
-
-    personalised: Arm
-    popular: Arm
-
-    def click_through(self) -> tuple[Share, Share, Difference]:
-        """Return the shares of lists that were clicked, and personalised minus popular."""
-        new = Share(self.personalised.clicked, self.personalised.visits)
-        old = Share(self.popular.clicked, self.popular.visits)
-        return new, old, difference(new, old)
-
-    def conversion(self) -> tuple[Share, Share, Difference]:
-        """Return the shares of lists from which something was bought, and the difference."""
-        new = Share(self.personalised.bought, self.personalised.visits)
-        old = Share(self.popular.bought, self.popular.visits)
-        return new, old, difference(new, old)
+    @property
+    def conversion(self) -> Share:
+        """The share of lists from which something was bought."""
+        return Share(self.bought, self.visits)
 
 
 class Click(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,16 +64,26 @@ class Click(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
-    """What the trainer reports for the release's lists on the home page, and whether all came."""
+    """What the trainer has joined: lists and clicks of this run, and whether that is all of them.
+
+    `rows` are its figures of the release in service, by scenario, with those of earlier runs.
+    """
 
     requests: int
     clicks: int
     complete: bool
-    row: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+class Counts(NamedTuple):
+    """Lists and clicks."""
+
+    requests: int
+    clicks: int
 
 
 class _Seen(NamedTuple):
-    personalised: bool
+    arm: str
     visit: Visit
 
 
@@ -96,18 +104,22 @@ def shop(
     *,
     seed: int,
     told: Callable[[int], None],
-) -> Shopped:
-    """Let the households go shopping, a few at a time; the same seed draws the same."""
+) -> dict[str, Arm]:
+    """Let the households go shopping, a few at a time, each with a list drawn from `ARMS`.
+
+    The same seed draws the same.
+    """
+    names = tuple(ARMS)
 
     def go(household: int) -> _Seen:
         rng = np.random.default_rng([seed, household])
-        personalised = bool(rng.random() < 0.5)
+        arm = names[int(rng.integers(len(names)))]
         user = user_of(household)
-        page = doors.recommend(user, scenario=SCENARIO, k=K, personalised=str(personalised).lower())
-        shown = [item["item_id"] for item in page["items"]]
+        page = doors.recommend(user, k=K, **ARMS[arm])
+        shown = _items(page)
         seen = visit(shown, frozenset(wants[household]), rng)
         _publish(doors, user, page["request_id"], shown, seen, prices)
-        return _Seen(personalised, seen)
+        return _Seen(arm, seen)
 
     with ThreadPoolExecutor(SHOPPERS_AT_ONCE) as pool:
         visits = []
@@ -118,7 +130,7 @@ def shop(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return Shopped(personalised=_arm(visits, True), popular=_arm(visits, False))
+    return {arm: _arm([seen.visit for seen in visits if seen.arm == arm]) for arm in names}
 
 
 def click_once(doors: Doors, user: str, items: Sequence[str], lang: str) -> Click:
@@ -144,33 +156,33 @@ def click_once(doors: Doors, user: str, items: Sequence[str], lang: str) -> Clic
     return msgspec.structs.replace(click, why=fresh, because=because)
 
 
-def joined(
-    doors: Doors, version: str, earlier: Mapping[str, Any], *, requests: int, clicks: int
-) -> Joined:
+def joined(doors: Doors, version: str, earlier: Counts, *, requests: int, clicks: int) -> Joined:
     """Wait until the trainer has joined so many lists and clicks beyond those of `earlier`."""
-    row: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+
+    def come() -> Counts:
+        rows[:] = rows_of(doors, version)
+        now = counts_of(rows)
+        return Counts(now.requests - earlier.requests, now.clicks - earlier.clicks)
 
     def all_there() -> bool:
-        row.clear()
-        row.update(row_of(doors, version))
-        come = {name: row.get(name, 0) - earlier.get(name, 0) for name in ("requests", "clicks")}
-        return bool(come["requests"] >= requests and come["clicks"] >= clicks)
+        now = come()
+        return now.requests >= requests and now.clicks >= clicks
 
     complete = wait_for(all_there, timeout_s=JOINED_WITHIN_S, every_s=0.3)
-    return Joined(
-        requests=row.get("requests", 0) - earlier.get("requests", 0),
-        clicks=row.get("clicks", 0) - earlier.get("clicks", 0),
-        complete=complete,
-        row=row,
-    )
+    now = come()
+    return Joined(requests=now.requests, clicks=now.clicks, complete=complete, rows=rows)
 
 
-def row_of(doors: Doors, version: str) -> dict[str, Any]:
-    """Return the trainer's figures of a release's lists on the home page, empty if there are none."""
-    for row in doors.feedback():
-        if (row["release"], row["scenario"]) == (version, SCENARIO):
-            return row
-    return {}
+def rows_of(doors: Doors, version: str) -> list[dict[str, Any]]:
+    """Return the trainer's figures of a release, one row for each scenario that is compared."""
+    rows = doors.feedback()
+    return [r for r in rows if r["release"] == version and r["scenario"] in SCENARIOS]
+
+
+def counts_of(rows: Sequence[Mapping[str, Any]]) -> Counts:
+    """Return the sums over scenarios."""
+    return Counts(sum(row["requests"] for row in rows), sum(row["clicks"] for row in rows))
 
 
 def _publish(
@@ -212,14 +224,12 @@ def _publish(
         doors.send("/v1/orders", Body(msgspec.json.encode([order]), 1))
 
 
-def _arm(visits: Sequence[_Seen], personalised: bool) -> Arm:
-    own = [seen.visit for seen in visits if seen.personalised is personalised]
+def _arm(visits: Sequence[Visit]) -> Arm:
     return Arm(
-        visits=len(own),
-        clicked=sum(bool(one.clicked) for one in own),
-        bought=sum(bool(one.bought) for one in own),
-        clicks=sum(len(one.clicked) for one in own),
-        orders=sum(bool(one.bought) for one in own),
+        visits=len(visits),
+        clicked=sum(bool(one.clicked) for one in visits),
+        bought=sum(bool(one.bought) for one in visits),
+        clicks=sum(len(one.clicked) for one in visits),
     )
 
 

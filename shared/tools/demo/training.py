@@ -77,7 +77,7 @@ def until_served(doors: Doors, version: str, user: str, too_late: str) -> None:
     """Wait until `user` gets a list from this release; raises `Retryable` with the text."""
 
     def served() -> bool:
-        page = doors.recommend(user, scenario="again", k=1)
+        page = doors.recommend(user, scenario="cart", k=1)
         return bool(page["release"] == version and page["rung"] == "current")
 
     if not wait_for(served, timeout_s=SERVED_S, every_s=0.05):

@@ -99,17 +99,20 @@ TEXTS: Mapping[str, Said] = {
     "report.click.is": Said(
         "{ms:.0f} ms, {changed} of {k} places", "{ms:.0f} 毫秒，{k} 个位置中变了 {changed} 个"
     ),
-    "report.online": Said("Click-through, simulated", "点击率（模拟）"),
-    "report.online.is": Said(
-        "{ours} personalised, {theirs} by popularity alone; difference {gap}",
-        "个性化 {ours}，仅按热度 {theirs}；差 {gap}",
-    ),
-    "report.bought": Said("Bought from the list, simulated", "列表带来购买（模拟）"),
+    "report.online": Said("Simulated shoppers", "模拟顾客"),
+    "arm": Said("list", "列表"),
+    "arm.again": Said("buy again", "再次购买"),
+    "arm.home": Said("for you", "为你推荐"),
+    "arm.popular": Said("popular, not personalised", "热门（非个性化）"),
+    "arm.visits": Said("seen", "展示"),
+    "arm.clicked": Said("clicked", "点击率"),
+    "arm.bought": Said("bought from", "购买率"),
+    "arm.gap": Said("clicked, against popular", "点击率差（对热门）"),
     "report.online.about": Said(
         "Shoppers are simulated: they look at rank r with probability 1/r and click what their "
-        "household really bought in two weeks kept back from the data; a coin decides which list "
+        "household really bought in two weeks kept back from the data; chance decides which list "
         "they see. Brackets are 95 % intervals.",
-        "顾客是模拟的：以 1/r 的概率看第 r 位，点击该户在预留的两周里真实买过的商品；看到哪种列表由抛硬币决定。"
+        "顾客是模拟的：以 1/r 的概率看第 r 位，点击该户在预留的两周里真实买过的商品；看到哪种列表由随机决定。"
         "方括号为 95% 置信区间。",
     ),
     "report.again": Said(

@@ -1,0 +1,89 @@
+"""The demo as its user runs it, on a part of the year."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.tools.local.paths import CHECKOUT
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(900)]
+
+HOUSEHOLDS = 150
+
+
+def _demo(home: Path, *options: str) -> str:
+    """Run the demo to its end and return what it printed."""
+    command = "from shared.tools.cli.main import main; main()"
+    found = subprocess.run(
+        [sys.executable, "-c", command, "demo", "--exit", "--random-ports", "--home", str(home)]
+        + ["--households", str(HOUSEHOLDS), *options],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "120"},
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+def _running(home: Path) -> list[str]:
+    """Return the command lines of processes that work in the home."""
+    lines = []
+    for process in psutil.process_iter(["environ", "cmdline"]):
+        environ, command = process.info["environ"] or {}, process.info["cmdline"] or []
+        if environ.get("SHOPLOOP_HOME") == str(home) or str(home) in " ".join(command):
+            lines.append(" ".join(command))
+    return lines
+
+
+def test_the_loop_turns_twice(tmp_path: Path) -> None:
+    """Whoever tries shoploop would see an error, a wrong figure, or processes left behind."""
+    home = tmp_path / "home"
+    printed = _demo(home, "--lang", "en")
+    report = json.loads((home / "demo-report.json").read_bytes())
+    assert not _running(home)
+    assert "What happened" in printed
+
+    assert report["households"] == HOUSEHOLDS
+    assert report["loaded"]["duplicates"] == 0
+    assert report["loaded"]["orders"] > 1_000
+    assert report["trained"]["state"] == "done"
+    assert report["trained"]["version"]
+    assert report["click"]["ms"] is not None
+    assert report["click"]["before"] != report["click"]["after"]
+    joined, arms = report["joined"], report["shopped"].values()
+    assert joined["complete"]
+    asked = sum(arm["visits"] for arm in arms) + report["click"]["requests"]
+    assert joined["requests"] == asked
+    assert joined["clicks"] == sum(arm["clicks"] for arm in arms)
+    assert set(report["steps"]) > {"start", "orders", "train", "shop", "feedback"}
+
+    again = _demo(home, "--lang", "zh")
+    second = json.loads((home / "demo-report.json").read_bytes())
+    assert not _running(home)
+    assert "本次结果" in again
+    assert second["loaded"]["known"]
+    assert second["joined"]["complete"]
+
+
+def test_a_home_that_cannot_be_is_named(tmp_path: Path) -> None:
+    """A wrong option would end in a stack trace, which tells nobody what to do."""
+    taken = tmp_path / "file"
+    taken.write_text("no folder")
+    found = subprocess.run(
+        [sys.executable, "-c", "from shared.tools.cli.main import main; main()"]
+        + ["demo", "--exit", "--home", str(taken)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert "→" in found.stderr
+    assert "Traceback" not in found.stderr
