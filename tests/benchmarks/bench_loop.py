@@ -87,6 +87,7 @@ def event_to_effect(context: Context) -> Mapping[str, Figure]:
         at.post("/v1/catalog", catalog(ITEMS))
         at.post("/v1/events", behaviour(rng, 60_000, users=3_000, items=ITEMS))
         at.train()
+        at.quiet()
         with _Background(at), at.client("recommender") as ask, at.client("collector") as tell:
             wait_until(lambda: _list(ask, "shopper-1")["rung"] == "current", timeout_s=60)
             for number in range(trials):

@@ -33,6 +33,7 @@ def serving(context: Context) -> Mapping[str, Figure]:
         at.post("/v1/catalog", catalog(ITEMS))
         at.post("/v1/events", behaviour(rng, EVENTS, users=USERS, items=ITEMS))
         at.train()
+        at.quiet()
         url = at.stack.url("recommender")
         with at.client("recommender") as client:
             wait_until(

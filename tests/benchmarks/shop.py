@@ -14,6 +14,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import numpy as np
+import psutil
 
 from shared.contracts.service import Service
 from shared.runtime import keys
@@ -51,6 +52,21 @@ class Shop:
     def client(self, service: str, key: str = "owner") -> httpx.Client:
         """Return a client of a service's facade."""
         return httpx.Client(base_url=self.stack.url(service), headers=self.headers(key), timeout=60)
+
+    def quiet(self, timeout_s: float = 300) -> None:
+        """Wait until the stack has nothing left to do: under a fifth of a core for two seconds."""
+        family = [psutil.Process(self.stack.pid(name)) for name in self.stack.programs()]
+        family += [child for one in family for child in one.children(recursive=True)]
+
+        def used() -> float:
+            return sum(sum(p.cpu_times()[:2]) for p in family if p.is_running())
+
+        def idle() -> bool:
+            before = used()
+            time.sleep(2)
+            return used() - before < 0.4
+
+        wait_until(idle, timeout_s=timeout_s)
 
     def train(self, job: str = "recommend", timeout_s: float = 600) -> dict[str, object]:
         """Train and release whatever the gate says; return the job, raise unless it was released."""
