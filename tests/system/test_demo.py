@@ -1,7 +1,6 @@
 """The demo as its user runs it, on a part of the year."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,21 +12,23 @@ from shared.tools.local.paths import CHECKOUT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(900)]
 
-HOUSEHOLDS = 150
+HOUSEHOLDS = 400
+MAIN = "from shared.tools.cli.main import main; main()"
 
 
-def _demo(home: Path, *options: str) -> str:
-    """Run the demo to its end and return what it printed."""
-    command = "from shared.tools.cli.main import main; main()"
-    found = subprocess.run(
-        [sys.executable, "-c", command, "demo", "--exit", "--random-ports", "--home", str(home)]
-        + ["--households", str(HOUSEHOLDS), *options],
+def _run(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, "demo", "--exit", "--random-ports", *options],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "120"},
         check=False,
     )
+
+
+def _demo(home: Path, lang: str) -> str:
+    """Run the demo to its end and return what it printed."""
+    found = _run("--home", str(home), "--households", str(HOUSEHOLDS), "--lang", lang)
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout
 
@@ -45,7 +46,7 @@ def _running(home: Path) -> list[str]:
 def test_the_loop_turns_twice(tmp_path: Path) -> None:
     """Whoever tries shoploop would see an error, a wrong figure, or processes left behind."""
     home = tmp_path / "home"
-    printed = _demo(home, "--lang", "en")
+    printed = _demo(home, "en")
     report = json.loads((home / "demo-report.json").read_bytes())
     assert not _running(home)
     assert "What happened" in printed
@@ -64,7 +65,7 @@ def test_the_loop_turns_twice(tmp_path: Path) -> None:
     assert joined["clicks"] == sum(arm["clicks"] for arm in arms)
     assert set(report["steps"]) > {"start", "orders", "train", "shop", "feedback"}
 
-    again = _demo(home, "--lang", "zh")
+    again = _demo(home, "zh")
     second = json.loads((home / "demo-report.json").read_bytes())
     assert not _running(home)
     assert "本次结果" in again
@@ -76,14 +77,7 @@ def test_a_home_that_cannot_be_is_named(tmp_path: Path) -> None:
     """A wrong option would end in a stack trace, which tells nobody what to do."""
     taken = tmp_path / "file"
     taken.write_text("no folder")
-    found = subprocess.run(
-        [sys.executable, "-c", "from shared.tools.cli.main import main; main()"]
-        + ["demo", "--exit", "--home", str(taken)],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = _run("--home", str(taken))
     assert found.returncode == 1
     assert "→" in found.stderr
     assert "Traceback" not in found.stderr

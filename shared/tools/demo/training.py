@@ -1,6 +1,7 @@
 """A release made of what was loaded, and until it is served."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -50,8 +51,10 @@ def train(doors: Doors, steps: Steps) -> Trained:
         asked = str(doors.job(MODEL, WHY)["id"])
         phases: dict[str, float] = {}
         job = _ended(doors, asked, step, steps, phases)
-        if job["state"] not in {"done", "refused"}:
-            raise Invalid(words("error.failed", reason=job.get("reason") or job["state"]))
+        refused_first = job["state"] == "refused" and not _compared(job)
+        if job["state"] not in {"done", "refused"} or refused_first:
+            text = "error.refused" if refused_first else "error.failed"
+            raise Invalid(words(text, reason=job.get("reason") or job["state"]))
         model = doors.model(MODEL)
         if job["state"] == "done":
             step.done(words("train.done", version=model["version"]))
@@ -82,6 +85,11 @@ def until_served(doors: Doors, version: str, user: str, too_late: str) -> None:
 
     if not wait_for(served, timeout_s=SERVED_S, every_s=0.05):
         raise Retryable(too_late)
+
+
+def _compared(job: Mapping[str, Any]) -> bool:
+    """Whether the gate held the candidate against a release, which stays in service."""
+    return bool(job["verdict"]["reference"] != "popularity")
 
 
 def _ended(

@@ -157,6 +157,11 @@ TEXTS: Mapping[str, Said] = {
     "phase.evaluate": Said("evaluate", "评估"),
     "phase.write the card": Said("write the card", "写模型卡"),
     "error.failed": Said("the training failed: {reason}", "训练失败：{reason}"),
+    "error.refused": Said(
+        "the first release was refused by the gate ({reason}): so few households tell too little, "
+        "take more with --households",
+        "闸门拒绝了首个版本（{reason}）：家庭太少，信息不足，请用 --households 选更多",
+    ),
     "error.not_served": Said(
         "the recommender did not serve release {version} in time; its log is in {logs}",
         "推荐服务未能及时换上版本 {version}；日志在 {logs}",
