@@ -68,7 +68,7 @@ def show(report: Report, console: Console, words: Words) -> None:
         console.print(words("why", title=why, because=because), style="dim", highlight=False)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
-    grid.add_column()
+    grid.add_column(overflow="fold")
     for name, value in _figures(report, words):
         grid.add_row(name, Text(value))
     console.print(Panel(grid, title=words("report"), border_style="green"))
