@@ -13,9 +13,9 @@ from shared.runtime.bus.partition import partition_of
 from shared.runtime.clock import Clock
 
 _log = logging.getLogger(__name__)
-_LEAST_S, _MOST_S = 0.002, 0.015
+_LEAST_S, _MOST_S = 0.002, 0.025
 _BUSY_PER_S = 500
-_WORTH = 60
+_WORTH = 300
 """A request to Kafka costs as much as relaying a hundred records; with this many in it, little."""
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -165,7 +165,7 @@ def pace(records: int, elapsed_s: float) -> float:
     """Return the least time from the beginning of a group to that of the next, in seconds.
 
     A record waits for it only while others went just before. Where few come, 2 ms; where many
-    come, as long as it takes for a group to be worth its request, 15 ms at most.
+    come, as long as it takes for a group to be worth its request, 25 ms at most.
 
     Parameters
     ----------
