@@ -28,7 +28,7 @@ _ALWAYS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 ]
-_NOT_CACHED = (b"cache-control", b"no-store")
+_NOT_CACHED = [(b"cache-control", b"no-store")]
 _PREFLIGHT = [
     (b"access-control-allow-headers", b"authorization, content-type, x-api-key, traceparent, x-request-id"),
     (b"access-control-max-age", b"86400"),
@@ -242,12 +242,10 @@ class _Exchange:
         """Send on what a route answers, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            given = list(message.get("headers", ()))
-            if not any(name == b"cache-control" for name, _ in given):
-                given.append(_NOT_CACHED)
-            given += _ALWAYS
-            given.append((b"x-request-id", self._id.encode()))
-            message["headers"] = given + self._cors
+            given = message.get("headers", ())
+            cached = () if b"cache-control" in dict(given) else _NOT_CACHED
+            named = (b"x-request-id", self._id.encode())
+            message["headers"] = [*given, *cached, *_ALWAYS, named, *self._cors]
         await self._send(message)
 
     async def _explain(self, error: Exception) -> None:
