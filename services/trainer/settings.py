@@ -21,7 +21,12 @@ class Settings(Common):
     train_first_events: int = Field(
         1_000, ge=1, description="events after which a model is trained for the first time"
     )
-    train_memory_mib: int = Field(3072, ge=256, description="a job that needs more is ended")
+    train_memory_mib: int = Field(
+        8192,
+        ge=256,
+        description="address space of a job, about four times what it holds in memory; "
+        "one that needs more is ended",
+    )
     train_threads: int = Field(2, ge=1, description="threads of a job")
     train_timeout_s: float = Field(3600.0, gt=0, description="a job that takes longer is ended")
     train_attempts: int = Field(3, ge=1, description="tries of a job whose worker died")

@@ -35,8 +35,6 @@ SETTINGS: Mapping[str, str] = {
     # Groceries are bought again and again.
     "SHOPLOOP_HIDE_BOUGHT": "[]",
     "SHOPLOOP_LAKE_FLUSH_S": "2",
-    # Of address space, of which a million order lines take four times what they take of memory.
-    "SHOPLOOP_TRAIN_MEMORY_MIB": "8192",
 }
 """How the services run in the demo; the environment wins."""
 
