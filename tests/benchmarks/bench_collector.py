@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from uuid import UUID
@@ -90,14 +91,13 @@ def _produce(bootstrap: str, n: int) -> float:
     return n / (time.perf_counter() - began)
 
 
-def _offsets(at: Shop) -> int:
-    """Return how many records the topic `behaviour` holds."""
+@contextmanager
+def _counter(at: Shop) -> Iterator[Callable[[], int]]:
+    """Give what counts the records of the topic `behaviour`, over one kept connection."""
     consumer = KafkaConsumer(bootstrap_servers=at.stack.kafka)
+    parts = [TopicPartition(BEHAVIOUR.name, p) for p in range(BEHAVIOUR.partitions.local)]
     try:
-        partitions = consumer.partitions_for_topic(BEHAVIOUR.name) or ()
-        return sum(
-            consumer.end_offsets([TopicPartition(BEHAVIOUR.name, p) for p in partitions]).values()
-        )
+        yield lambda: sum(consumer.end_offsets(parts).values())
     finally:
         consumer.close()
 
@@ -106,16 +106,16 @@ def _offsets(at: Shop) -> int:
 def memory_ratio(context: Context) -> Mapping[str, Figure]:
     """Batches of 50 under `memory`, until Kafka has them, against a bare confluent producer."""
     n, ratios, rates, acked, bare = 40_000, [], [], [], []
-    with shop(context.work, ["collector/http"]) as at:
+    with shop(context.work, ["collector/http"]) as at, _counter(at) as count:
         _make_topic(at.stack.kafka)
         _produce(at.stack.kafka, 20_000)
-        done = _offsets(at)
+        done = count()
         for round_ in range(ROUNDS + 1):
             first = (round_ + 1) * n
             bodies = [msgspec.json.encode(_facts(first + i, 50)) for i in range(0, n, 50)]
             began = time.perf_counter()
             answers = at.post("/v1/events", bodies, connections=4)
-            wait_until(lambda want=done + n: _offsets(at) >= want, timeout_s=60, every_s=0.01)
+            wait_until(lambda want=done + n: count() >= want, timeout_s=60, every_s=0.01)
             rate = n / (time.perf_counter() - began)
             done += n
             base = _produce(at.stack.kafka, n)
