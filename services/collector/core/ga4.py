@@ -15,34 +15,11 @@ from services.collector.core.decode import place_of
 from services.collector.core.incoming import Fault, Incoming, Parsed
 from services.collector.core.money import cents
 from shared.contracts.errors import Invalid
-from shared.contracts.events import Behaviour, Touched
+from shared.contracts.events import Behaviour, Touched, behaviour
 from shared.contracts.events.fields import Id, Name, Text
 
-ACTIONS = {
-    "view_search_results": "search",
-    **{
-        name: name
-        for name in [
-            "view_item",
-            "view_item_list",
-            "select_item",
-            "add_to_cart",
-            "remove_from_cart",
-            "view_cart",
-            "begin_checkout",
-            "add_to_wishlist",
-            "search",
-            "view_promotion",
-            "select_promotion",
-            "page_view",
-            "purchase",
-            "refund",
-            "rate_item",
-            "hide_item",
-            "unhide_item",
-        ]
-    },
-}
+ACTIONS: dict[str, str] = {"view_search_results": "search"} | {a: a for a in behaviour.ACTIONS}
+"""GA4's names, which ours are too, and the one that differs."""
 IGNORED = frozenset(
     [
         "session_start",
