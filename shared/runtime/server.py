@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shared.runtime.http.answers import Outbox, Protocol
+from shared.runtime.http.heads import Heads
 from shared.runtime.settings import Settings
 
 BACKLOG = 2048
@@ -33,7 +34,7 @@ def server(app: ASGIApp, settings: Settings) -> Server:
         uvicorn.Config(
             app,
             loop="none",
-            http=partial(Protocol, outbox=Outbox()),  # type: ignore[arg-type]
+            http=partial(Protocol, outbox=Outbox(), heads=Heads(settings.keep_alive_s)),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             access_log=False,

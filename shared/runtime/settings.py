@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1 << 20, ge=1024, description="larger requests are refused")
     max_in_flight: int = Field(1000, ge=1, description="requests answered at once; more get 503")
     request_timeout_s: float = Field(30.0, gt=0, description="longest time for one answer")
-    keep_alive_s: int = Field(20, ge=1, description="idle connections are closed after this")
+    keep_alive_s: int = Field(
+        20, ge=1, description="connections without a request are closed after this"
+    )
     key_rate_per_s: float = Field(20_000.0, gt=0, description="requests/s for one secret key")
     ip_rate_per_s: float = Field(
         1000.0, gt=0, description="requests/s from one address without a secret key"

@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from shared.runtime.http.heads import Heads
+
 _CONTROL = bytes([*range(9), *range(10, 32), 127])
 """What no header may hold: it could end its line."""
 _APART = frozenset({b"connection", b"transfer-encoding"})
@@ -42,9 +44,15 @@ class Outbox:
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, to which all but common answers are left."""
 
-    def __init__(self, *given: Any, outbox: Outbox, **named: Any) -> None:
+    def __init__(self, *given: Any, outbox: Outbox, heads: Heads, **named: Any) -> None:
         super().__init__(*given, **named)
         self._outbox = outbox
+        self._heads = heads
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._heads.watch(self)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         def answered(scope: Any, receive: Any, send: Any) -> Any:

@@ -7,6 +7,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from shared.runtime.http.answers import Outbox, Protocol
+from shared.runtime.http.heads import Heads
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -69,7 +70,8 @@ def connected(app, outbox=None):
     config = uvicorn.Config(app, lifespan="off", log_config=None)
     config.load()
     state = ServerState()
-    protocol = Protocol(config=config, server_state=state, app_state={}, outbox=outbox or Outbox())
+    ours = {"outbox": outbox or Outbox(), "heads": Heads(60)}
+    protocol = Protocol(config=config, server_state=state, app_state={}, **ours)
     transport = Transport()
     protocol.connection_made(transport)
     return protocol, transport
