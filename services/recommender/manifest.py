@@ -70,7 +70,12 @@ SERVICE = Service(
     name="recommender",
     about="What to show whom.",
     processes=(
-        Process("http", "Answers requests from the release, the catalogue and live history.", 8003),
+        Process(
+            "http",
+            "Answers requests from the release, the catalogue and live history.",
+            8003,
+            shares_port=True,
+        ),
         Process("worker", "Keeps what each person did lately in Redis.", memory_mib=256),
     ),
     reads=(BEHAVIOUR, ORDERS, SHOPPERS, ERASURES),

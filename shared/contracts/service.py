@@ -16,12 +16,17 @@ KeyKind = Literal["string", "hash", "set", "zset", "list", "stream"]
 
 @dataclass(frozen=True)
 class Process:
-    """One operating-system process of a service; `port` is its HTTP port on a local machine."""
+    """One operating-system process of a service; `port` is its HTTP port on a local machine.
+
+    `shares_port` says that replicas on one machine may answer on that port together: nothing on
+    disk or in memory is for one of them alone.
+    """
 
     name: str
     about: str
     port: int | None = None
     memory_mib: int = 512
+    shares_port: bool = False
 
 
 @dataclass(frozen=True)

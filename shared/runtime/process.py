@@ -24,7 +24,7 @@ from shared.runtime.http import Readiness, make_app
 from shared.runtime.keys import ApiKeys, Secrets, load, load_or_generate
 from shared.runtime.loop import WorkLoop
 from shared.runtime.ports import OpenPorts, open_ports
-from shared.runtime.server import Server, listen, server
+from shared.runtime.server import Listener
 from shared.runtime.settings import Settings, read
 
 S = TypeVar("S", bound=Settings)
@@ -119,7 +119,7 @@ class _Runner:
             loop.add_signal_handler(number, self._asked_to_stop.set)
         app = build(self._process.name, self._settings, self._opened.ports)
         self._readiness.checks += app.checks
-        http = self._server(app)
+        http = self._listener(app)
         try:
             if await self._unless_stopped(_insist("start", app.start)):
                 async with asyncio.TaskGroup() as group:
@@ -131,7 +131,9 @@ class _Runner:
             self._deadline.met()
         _log.info("stopped")
 
-    async def _until_stopped(self, group: asyncio.TaskGroup, app: App, http: Server | None) -> None:
+    async def _until_stopped(
+        self, group: asyncio.TaskGroup, app: App, http: Listener | None
+    ) -> None:
         def begin(name: str, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
             task = group.create_task(part, name=name)
             task.add_done_callback(self._note_end)
@@ -142,14 +144,14 @@ class _Runner:
             background.append(begin("topics", self._ensure_topics(topics)))
         background += [begin(name, _endless(name, task)) for name, task in app.tasks.items()]
         loops = [begin("loop", self._consume(loop)) for loop in self._loops(app)]
-        serving = begin("http", self._serve(http)) if http else None
+        serving = begin("http", http.serve()) if http else None
         await self._asked_to_stop.wait()
         self._deadline.start()
         self._readiness.hold = "shutting down"
         _log.info("shutting down", deadline_s=self._settings.shutdown_s)
         await asyncio.sleep(self._settings.drain_s)
         if http is not None and serving is not None:
-            http.should_exit = True
+            http.end()
             await serving
         self._stop_loops.set()
         await asyncio.gather(*loops)
@@ -173,7 +175,7 @@ class _Runner:
             taking.cancel()
             stopping.cancel()
 
-    def _server(self, app: App) -> Server | None:
+    def _listener(self, app: App) -> Listener | None:
         settings, process = self._settings, self._process
         port = process.port if settings.port is None else settings.port
         if port is None:
@@ -188,15 +190,7 @@ class _Runner:
             clock=self._opened.ports.clock,
             readiness=self._readiness,
         )
-        self._socket = listen(settings.host, port)
-        return server(asgi, settings)
-
-    async def _serve(self, http: Server) -> None:
-        host, port = self._socket.getsockname()[:2]
-        _log.info("listening", url=f"http://{host}:{port}")
-        await http.serve(sockets=[self._socket])
-        if not self._asked_to_stop.is_set():
-            raise RuntimeError("the HTTP server ended by itself")
+        return Listener(asgi, settings, port, self._readiness)
 
     def _loops(self, app: App) -> list[WorkLoop | ViewLoop]:
         ports, service = self._opened.ports, self._service

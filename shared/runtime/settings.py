@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     port: int | None = Field(
         None, ge=0, le=65535, description="port to listen on; default: the manifest's"
     )
+    shared_port: int | None = Field(
+        None, ge=1, le=65535, description="port that replicas on one machine answer on together"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = Field(False, description="a line for each request, not only for failures")
 

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -89,6 +89,7 @@ class Shop:
 def shop(
     work: Path,
     processes: Sequence[str] = ("collector", "trainer", "recommender"),
+    replicas: Mapping[str, int] | None = None,
 ) -> Iterator[Shop]:
     """Run a stack on free ports; `processes` names services, or single processes as `collector/http`."""
     made = {}
@@ -107,6 +108,7 @@ def shop(
         home=work,
         services=tuple(_only(processes)),
         random_ports=True,
+        replicas=replicas or {},
         prepare=make_keys,
     ) as stack:
         yield Shop(stack, made)

@@ -30,7 +30,10 @@ from shared.runtime.settings import Settings
 
 SERVICE = Service(
     "hello", "Says hello.",
-    (Process("http", "Answers.", 1), Process("worker", "Reads."), Process("broken", "Fails.")),
+    (
+        Process("http", "Answers.", 1), Process("worker", "Reads."), Process("broken", "Fails."),
+        Process("unready", "Waits for a broker."),
+    ),
     reads=(BEHAVIOUR,),
     routes=(Route("GET", "/v1/slow", "open", "Answers after a while."),),
 )
@@ -44,6 +47,8 @@ def build(process, settings, ports):
     async def wait_for_redis(): await ports.kv.epoch()
     if process == "broken":
         return App(tasks={"fail": fail}, stop=stop)
+    if process == "unready":
+        return App(handlers={BEHAVIOUR: read}, stop=stop)
     if process == "worker":
         return App(handlers={BEHAVIOUR: read}, start=wait_for_redis, stop=stop)
     router = APIRouter()
@@ -74,12 +79,13 @@ class Run:
             text=True,
         )
 
-    def get(self, path: str) -> tuple[int, dict[str, object]]:
-        """Ask, as soon as the process listens."""
+    def get(self, path: str, port: int | None = None) -> tuple[int, dict[str, object]]:
+        """Ask, as soon as the process listens on its own port or on this one."""
+        port = port or self.port
         deadline = time.monotonic() + DEADLINE_S
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
                     return answer.status, json.load(answer)
             except urllib.error.HTTPError as error:
                 return error.code, json.load(error)
@@ -189,7 +195,7 @@ def test_a_request_under_way_is_finished(start: Start) -> None:
 @pytest.mark.parametrize(
     ("process", "settings", "says"),
     [
-        ("", {}, "usage: python -m services.hello {http,worker,broken}"),
+        ("", {}, "usage: python -m services.hello {http,worker,broken,unready}"),
         ("nothing", {}, "usage:"),
         ("http", {"SHOPLOOP_LOG_LEVEL": "loud"}, "SHOPLOOP_LOG_LEVEL='loud'"),
         ("http", {"SHOPLOOP_ENVIRONMENT": "production"}, "shoploop keys init"),
@@ -204,6 +210,21 @@ def test_a_wrong_start_says_what_is_wrong(
     assert code != 0
     assert says in run.errors
     assert "Traceback" not in run.errors
+
+
+def test_replicas_answer_on_one_port_once_they_are_ready(start: Start) -> None:
+    """A machine's other cores would stay idle, or shoppers get the fallback of a replica at its start."""
+    port = free_port()
+    unready = start("unready", SHOPLOOP_SHARED_PORT=str(port))
+    assert unready.get("/readyz")[0] == 503
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    first, second = (start("http", SHOPLOOP_SHARED_PORT=str(port)) for _ in range(2))
+    for run in (first, second):
+        assert run.get("/readyz")[0] == 200
+    assert all(first.get("/readyz", port)[0] == 200 for _ in range(20))
+    assert first.end(signal.SIGTERM)[0] == 0
+    assert all(second.get("/readyz", port)[0] == 200 for _ in range(20))
 
 
 def test_a_taken_port_is_named(start: Start) -> None:

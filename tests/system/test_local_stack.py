@@ -19,6 +19,7 @@ from shared.tools.local.paths import CHECKOUT, Home
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
 ECHO = Service("echo", "answers", (Process("http", "facade", port=8123), Process("worker", "work")))
+TWINS = Service("echo", "answers", (Process("http", "facade", port=8123, shares_port=True),))
 PROGRAM = """
 import http.server, os, subprocess, sys, time
 
@@ -29,7 +30,8 @@ class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(os.environ["SHOPLOOP_KAFKA"].encode())
+        shared = os.environ.get("SHOPLOOP_SHARED_PORT", "")
+        self.wfile.write(shared.encode() or os.environ["SHOPLOOP_KAFKA"].encode())
 
 http.server.HTTPServer(("127.0.0.1", int(os.environ["SHOPLOOP_PORT"])), Ready).serve_forever()
 """
@@ -96,6 +98,35 @@ def test_services_are_started_with_their_addresses(tmp_path: Path, root: Path) -
             Stack(home=tmp_path / "home").__enter__()
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert state.read(Home(tmp_path / "home")) is None
+
+
+def test_replicas_share_the_port_of_their_process(tmp_path: Path, root: Path) -> None:
+    """A second core would stay idle, or a probe would ask one replica about the other."""
+    with Stack(
+        home=tmp_path / "home",
+        services=(TWINS,),
+        replicas={"echo/http": 2},
+        kafka="127.0.0.1:1",
+        redis="redis://127.0.0.1:1/0",
+        root=root,
+        random_ports=True,
+    ) as stack:
+        assert stack.programs() == ("echo/http", "echo/http-2")
+        recorded = state.read(Home(tmp_path / "home"))
+        assert recorded
+        own = [process.url for process in recorded.processes]
+        assert len({*own, stack.url("echo")}) == 3
+        for url in own:
+            with urllib.request.urlopen(f"{url}/readyz") as answer:
+                assert stack.url("echo").endswith(":" + answer.read().decode())
+
+
+@pytest.mark.parametrize("wrong", [{"echo/worker": 2}, {"echo/http": 0}, {"nothing": 2}])
+def test_what_cannot_share_a_port_is_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    """Two collectors with one log would each spoil what the other keeps."""
+    stack = Stack(home=tmp_path, services=(TWINS,), replicas=wrong, random_ports=True)
+    with pytest.raises(LocalStackError, match=r"name one that can.*echo/http"):
+        stack.__enter__()
 
 
 def test_the_death_of_a_service_is_told(tmp_path: Path, root: Path) -> None:

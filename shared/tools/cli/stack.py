@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
@@ -68,6 +68,7 @@ def open_stack(
     *,
     home: Path | None = None,
     random_ports: bool = False,
+    replicas: Mapping[str, int] | None = None,
     keep_alive: bool = False,
     echo: Echo = silent,
 ) -> Iterator[Stack]:
@@ -94,6 +95,7 @@ def open_stack(
         home=home,
         services=services,
         random_ports=random_ports,
+        replicas=replicas or {},
         keep_alive=keep_alive,
         kafka=os.environ.get("SHOPLOOP_KAFKA", ""),
         redis=os.environ.get("SHOPLOOP_REDIS", ""),
@@ -116,6 +118,10 @@ def up(
     keep_alive: Annotated[
         bool, typer.Option("--keep-alive", help="Start again what dies, rather than end all.")
     ] = False,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option(help="As recommender/http=2: so many processes answer on its port together."),
+    ] = None,
     bare: Annotated[bool, typer.Option("--bare", help="Only Kafka and Redis.")] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when all is ready; end it with `down`.")
@@ -138,6 +144,7 @@ def up(
                 chosen,
                 home=home,
                 random_ports=random_ports,
+                replicas=_counts(replicas or []),
                 keep_alive=keep_alive,
                 echo=coloured,
             ) as stack,
@@ -193,6 +200,16 @@ def status(
         )
     table.add_row("", "", "", f"[bold]{total:.0f}[/]")
     Console().print(table)
+
+
+def _counts(replicas: Sequence[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for text in replicas:
+        name, _, count = text.partition("=")
+        if not count.isdecimal():
+            raise LocalStackError(f"--replicas {text!r}", "write it as recommender/http=2")
+        counts[name] = int(count)
+    return counts
 
 
 def _make_topics(stack: Stack) -> None:

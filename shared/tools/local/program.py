@@ -110,6 +110,13 @@ class Child:
         """Send a signal to the process alone; nothing happens if it is gone."""
         self._process.send_signal(number)
 
+    def suspend(self) -> None:
+        """Freeze the process and wait until all its threads stand still; SIGCONT lets it go on."""
+        self.signal(signal.SIGSTOP)
+        # Its end is waited for as well: who is dead never stops. The exit code stays for `poll`.
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def stop(self) -> None:
         """Ask for a clean stop and return at once; see `reap`."""
         self.signal(signal.SIGTERM)

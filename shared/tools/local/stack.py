@@ -15,6 +15,7 @@ from typing import Self
 
 from shared.contracts.service import Process, Service
 from shared.tools.local import jars, java, ports, state
+from shared.tools.local.errors import LocalStackError
 from shared.tools.local.kafka import LocalKafka
 from shared.tools.local.paths import CHECKOUT, Home, cache_folder, default_home
 from shared.tools.local.probes import http_is_ready
@@ -45,6 +46,10 @@ class Stack:
         Take free ports, not the usual ones: Kafka 9092, Redis 6379, services as in their manifests,
         each to be overridden by SHOPLOOP_KAFKA_PORT, SHOPLOOP_REDIS_PORT, SHOPLOOP_<SERVICE>_PORT,
         where 0 takes a free one.
+    replicas
+        Process, as `recommender/http`, to how many of it run beside each other on its port. Each has
+        a port of its own besides for its probes and metrics; the second one is the program
+        `recommender/http-2`.
     kafka, redis
         Address of one that runs already (`host:port`, `redis://…`); none is started then. Once the
         stack runs, these are the addresses in use.
@@ -78,6 +83,7 @@ class Stack:
     home: Path | None = None
     services: Sequence[str | Service] = ()
     random_ports: bool = False
+    replicas: Mapping[str, int] = field(default_factory=dict)
     kafka: str = ""
     redis: str = ""
     keep_alive: bool = False
@@ -99,6 +105,7 @@ class Stack:
         """Start everything, or nothing."""
         self._home = Home(self.home.resolve()) if self.home else default_home(self.environ)
         self._declared = manifests(self.services)
+        self._check_replicas()
         with ExitStack() as resources:
             self._home.make()
             resources.enter_context(state.sole_use(self._home))
@@ -131,7 +138,7 @@ class Stack:
         """Give the address of a service (its first process with a port) or of one process."""
         for key, port in self._ports.items():
             if name in (key, key.partition("/")[0]):
-                return f"http://{ports.HOST}:{port}"
+                return _url(port)
         raise LookupError(f"{name!r} has no port here; there are: {', '.join(self._ports)}")
 
     def urls(self) -> dict[str, str]:
@@ -163,7 +170,7 @@ class Stack:
 
     def suspend(self, name: str) -> None:
         """Freeze a program, as a machine that hangs would; see `resume`."""
-        self._supervisor.child(name).signal(signal.SIGSTOP)
+        self._supervisor.child(name).suspend()
 
     def resume(self, name: str) -> None:
         """Let a frozen program go on."""
@@ -194,6 +201,20 @@ class Stack:
                 if port := self._ports.get(f"{service.name}/{process.name}"):
                     addresses[port_setting(service.name)] = str(port)
         return {**self.environ, **addresses, "PYTHONUNBUFFERED": "1"}
+
+    def _check_replicas(self) -> None:
+        able = {
+            f"{service.name}/{process.name}"
+            for service in self._declared
+            for process in service.processes
+            if process.port and process.shares_port
+        }
+        for name, count in self.replicas.items():
+            if name not in able or count < 1:
+                raise LocalStackError(
+                    f"there cannot be {count} of {name!r} on one port",
+                    f"name one that can, and a number from 1: {', '.join(sorted(able)) or 'none'}",
+                )
 
     def _choose_ports(self) -> None:
         usual = {} if self.kafka else {"kafka": KAFKA_PORT}
@@ -237,9 +258,10 @@ class Stack:
     def _start_services(self) -> None:
         self._start(
             [
-                self._program(service, process)
+                program
                 for service in self._declared
                 for process in service.processes
+                for program in self._programs(service, process)
             ]
         )
 
@@ -249,18 +271,32 @@ class Stack:
         for program in programs:
             self._supervisor.wait_ready(program.name)
 
-    def _program(self, service: Service, process: Process) -> Program:
+    def _programs(self, service: Service, process: Process) -> list[Program]:
+        """Give a process's replicas; the only one has the port for itself."""
         name = f"{service.name}/{process.name}"
+        argv = [sys.executable, "-m", f"services.{service.name}", process.name]
+        count = self.replicas.get(name, 1)
         port = self._ports.get(name)
-        env = self.service_env()
+        if count == 1:
+            return [self._program(name, argv, port, {})]
+        shared = {"SHOPLOOP_SHARED_PORT": str(port)}
+        return [
+            self._program(f"{name}-{number}" if number > 1 else name, argv, own, shared)
+            for number, own in enumerate(ports.random_ports(count), start=1)
+        ]
+
+    def _program(
+        self, name: str, argv: Sequence[str], port: int | None, more: Mapping[str, str]
+    ) -> Program:
+        env = {**self.service_env(), **more}
         if port:
             env["SHOPLOOP_PORT"] = str(port)
         return Program(
             name=name,
-            argv=[sys.executable, "-m", f"services.{service.name}", process.name],
+            argv=argv,
             env=env,
             cwd=self.root,
-            ready=partial(http_is_ready, self.url(name)) if port else lambda: True,
+            ready=partial(http_is_ready, _url(port)) if port else lambda: True,
             port=port,
             stop_s=_SERVICE_STOP_S,
         )
@@ -269,6 +305,11 @@ class Stack:
         services = [name for name in self.programs() if name not in self._infrastructure]
         self._supervisor.stop([services])
 
+    def _url_of(self, program: Program) -> str | None:
+        if program.port is None or program.name in self._infrastructure:
+            return None
+        return _url(program.port)
+
     def _record(self) -> None:
         processes = tuple(
             state.RunningProcess(
@@ -276,7 +317,7 @@ class Stack:
                 pid=child.pid,
                 born=state.born(child.pid),
                 port=child.program.port,
-                url=self.url(child.program.name) if child.program.name in self._ports else None,
+                url=self._url_of(child.program),
             )
             for child in self._supervisor.children()
         )
@@ -285,6 +326,10 @@ class Stack:
             self._home,
             state.RunState(me, state.born(me), self.kafka, self.redis, self._ready, processes),
         )
+
+
+def _url(port: int) -> str:
+    return f"http://{ports.HOST}:{port}"
 
 
 def port_setting(name: str) -> str:

@@ -157,7 +157,7 @@ def test_a_frozen_program_can_be_stopped(supervisor: Supervisor, tmp_path: Path)
     """A stack with a suspended program could not be ended cleanly."""
     supervisor.start(shell("a", f"touch a; {FOREVER}", tmp_path))
     supervisor.wait_ready("a")
-    supervisor.child("a").signal(signal.SIGSTOP)
+    supervisor.child("a").suspend()
     assert supervisor.stop() == []
 
 
