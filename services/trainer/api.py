@@ -91,7 +91,7 @@ def router(ports: Ports, jobs: Jobs, lake: Lake, windows: Windows) -> APIRouter:
 
     @routes.get("/v1/reports/feedback")
     async def feedback() -> Response:
-        """Return click-through, conversion and revenue per release and scenario."""
+        """Return click-through, conversion and revenue per release and scenario, personalised or not."""
         rows = await asyncio.to_thread(report, lake, windows)
         return _json({"windows": msgspec.to_builtins(windows), "rows": rows})
 

@@ -170,21 +170,27 @@ def _session(envelope: Envelope[Session]) -> Iterator[Row]:
 
 def _decision(envelope: Envelope[Decision]) -> Iterator[Row]:
     decision = envelope.data
+    common = (
+        decision.request_id,
+        decision.service,
+        decision.scenario,
+        decision.release,
+        decision.rung,
+        decision.personalised,
+        decision.variant,
+    )
     for shown in decision.shown:
         yield (
-            decision.request_id,
-            decision.service,
-            decision.scenario,
-            decision.release,
-            decision.rung,
-            decision.personalised,
-            decision.variant,
+            *common,
             shown.item_id,
             shown.position,
             shown.score,
             shown.propensity,
             msgspec.json.encode(shown.sources).decode() if shown.sources else None,
         )
+    if not decision.shown:
+        # An answer with nothing in it was an answer, and is the worst one.
+        yield (*common, None, None, None, None, None)
 
 
 def _shopper(envelope: Envelope[Shopper]) -> Iterator[Row]:

@@ -13,6 +13,8 @@ from services.trainer.history import Lake
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 CLICKS = ("select_item", "view_item", "add_to_cart")
+BY = ("service", "release", "scenario", "personalised")
+"""What a row of the report stands for."""
 _UNDONE = ("cancelled", "returned")
 
 
@@ -27,22 +29,23 @@ class Windows:
 def report(lake: Lake, windows: Windows | None = None) -> list[dict[str, Any]]:
     """Return the figures of each service, release and scenario, the largest first.
 
-    A row has ``requests``, ``shown`` items, and with 95 % intervals: ``click_through`` (share of
-    requests of which at least one shown item was clicked), ``conversion`` (… was bought) and
-    ``revenue_cents`` a request. Bots do not count.
+    Lists that were made for a person and lists that were made for nobody in particular are told
+    apart (`personalised`), or the one's success would be taken for the other's.
+
+    A row counts ``requests``, those that were ``empty``, ``clicked`` (of which at least one shown
+    item was clicked) and ``bought`` (… was bought); ``shown`` items, ``clicks`` and ``purchases``
+    among them; and gives with 95 % intervals ``click_through`` and ``conversion`` (shares of the
+    requests) and ``revenue_cents`` a request. Bots do not count.
     """
     chosen = windows or Windows()
     joined = _requests(lake, chosen).collect()
-    rows = [
-        _row(dict(zip(("service", "release", "scenario"), key, strict=True)), group)
-        for key, group in joined.group_by("service", "release", "scenario")
-    ]
-    return sorted(rows, key=lambda row: (-row["requests"], row["release"], row["scenario"]))
+    rows = [_row(dict(zip(BY, key, strict=True)), group) for key, group in joined.group_by(*BY)]
+    return sorted(rows, key=lambda row: (-row["requests"], *(str(row[name]) for name in BY)))
 
 
-def online(lake: Lake, version: str, windows: Windows | None = None) -> dict[str, Any]:
-    """Return scenario to figures of one release."""
-    return {r["scenario"]: r for r in report(lake, windows) if r["release"] == version}
+def online(lake: Lake, version: str, windows: Windows | None = None) -> list[dict[str, Any]]:
+    """Return the rows of one release."""
+    return [row for row in report(lake, windows) if row["release"] == version]
 
 
 def _row(key: Mapping[str, Any], group: pl.DataFrame) -> dict[str, Any]:
@@ -52,6 +55,9 @@ def _row(key: Mapping[str, Any], group: pl.DataFrame) -> dict[str, Any]:
     return {
         **key,
         "requests": n,
+        "empty": int((group["shown"] == 0).sum()),
+        "clicked": clicked,
+        "bought": bought,
         "shown": int(group["shown"].sum()),
         "clicks": int(group["clicks"].sum()),
         "purchases": int(group["purchases"].sum()),
@@ -64,13 +70,13 @@ def _row(key: Mapping[str, Any], group: pl.DataFrame) -> dict[str, Any]:
 def _requests(lake: Lake, windows: Windows) -> pl.LazyFrame:
     """Return one row a request with what it brought."""
     shown = lake.scan("decisions").filter(pl.col("request_id").is_not_null()).select(
-        "request_id", "item", "service", "release", "scenario", shown_ms="time_ms"
+        "request_id", "item", *BY, shown_ms="time_ms"
     ).unique(["request_id", "item"])  # fmt: skip
     clicks = _within(shown, _clicks(lake), int(windows.click_minutes * MINUTE_MS))
     bought = _within(shown, _purchases(lake), int(windows.purchase_hours * HOUR_MS))
     return (
         shown.group_by("request_id")
-        .agg(pl.col("service", "release", "scenario").first(), shown=pl.len())
+        .agg(pl.col(BY).first(), shown=pl.col("item").count())
         .join(
             clicks.group_by("request_id").agg(clicks=pl.col("item").n_unique()),
             on="request_id",

@@ -173,7 +173,7 @@ class Worker:
         } if current else None  # fmt: skip
         windows = Windows(self.settings.click_minutes, self.settings.purchase_hours)
         figures = (
-            await asyncio.to_thread(online, self.lake, current.version, windows) if current else {}
+            await asyncio.to_thread(online, self.lake, current.version, windows) if current else []
         )
         task = Task(
             job=job.job,

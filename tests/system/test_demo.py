@@ -58,11 +58,11 @@ def test_the_loop_turns_twice(tmp_path: Path) -> None:
     assert report["trained"]["version"]
     assert report["click"]["ms"] is not None
     assert report["click"]["before"] != report["click"]["after"]
-    joined, arms = report["joined"], report["shopped"].values()
+    joined, sent, arms = report["joined"], report["sent"], report["joined"]["arms"].values()
     assert joined["complete"]
-    asked = sum(arm["visits"] for arm in arms) + report["click"]["requests"]
-    assert joined["requests"] == asked
-    assert joined["clicks"] == sum(arm["clicks"] for arm in arms)
+    assert sum(arm["visits"] for arm in arms) == sent["lists"]
+    assert sum(arm["clicks"] for arm in arms) == sent["clicks"]
+    assert all(arm["visits"] for arm in arms)
     assert set(report["steps"]) > {"start", "orders", "train", "shop", "feedback"}
 
     again = _demo(home, "zh")
@@ -71,6 +71,8 @@ def test_the_loop_turns_twice(tmp_path: Path) -> None:
     assert "本次结果" in again
     assert second["loaded"]["known"]
     assert second["joined"]["complete"]
+    lists = sum(arm["visits"] for arm in second["joined"]["arms"].values())
+    assert lists == second["sent"]["lists"]
 
 
 def test_a_home_that_cannot_be_is_named(tmp_path: Path) -> None:

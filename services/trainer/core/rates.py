@@ -12,11 +12,19 @@ Z = 1.959963984540054
 
 
 class Rate(NamedTuple):
-    """A share or mean and the bounds of its 95 % interval."""
+    """A share and the bounds of its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+
+class Mean(NamedTuple):
+    """A mean and the bounds of its 95 % interval; None where nothing can be told of the noise."""
+
+    value: float
+    low: float | None
+    high: float | None
 
 
 def share(hits: int, n: int) -> Rate:
@@ -30,13 +38,18 @@ def share(hits: int, n: int) -> Rate:
     return Rate(p, min(max(centre - half, 0.0), p), max(min(centre + half, 1.0), p))
 
 
-def mean(values: Floats) -> Rate:
-    """Return the mean with its normal interval; no width can be told from fewer than two."""
-    if len(values) == 0:
-        return Rate(0.0, 0.0, 0.0)
-    value = float(values.mean())
-    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return Rate(value, value - half, value + half)
+def mean(values: Floats) -> Mean:
+    """Return the mean with its normal interval; 0 for no values.
+
+    Values that are all alike (one, or a hundred requests without a sale) show no noise to go by,
+    and an interval of no width would claim to know the mean exactly.
+    """
+    value = float(values.mean()) if len(values) else 0.0
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if spread == 0.0:
+        return Mean(value, None, None)
+    half = Z * spread / math.sqrt(len(values))
+    return Mean(value, value - half, value + half)
 
 
 def total(values: Floats) -> int:

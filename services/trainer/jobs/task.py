@@ -31,7 +31,7 @@ class Task(Struct, frozen=True, kw_only=True):
     forced: bool = False
     due: tuple[str, ...] = ()
     current: dict[str, Any] | None = None
-    online: dict[str, Any] = {}
+    online: list[dict[str, Any]] = []
     options: dict[str, Any] = {}
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from shared.tools.demo.loading import Loaded
 from shared.tools.demo.shoppers import Difference, Share, difference
-from shared.tools.demo.shopping import POPULAR, Arm, Click, Joined
+from shared.tools.demo.shopping import POPULAR, Arm, Click, Joined, Sent
 from shared.tools.demo.training import K, Trained
 from shared.tools.demo.words import Words
 
@@ -36,10 +36,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     households_in_source: int
     loaded: Loaded
     trained: Trained
-    shopped: dict[str, Arm]
+    sent: Sent
+    joined: Joined
     again: bool
     click: Click
-    joined: Joined
     titles: dict[str, str]
     steps: dict[str, float]
     urls: dict[str, str]
@@ -50,10 +50,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         fields["click_through"] = {
             name: {
                 **_share_json(arm.click_through),
-                "above_popular": _against(arm, self.shopped)._asdict(),
+                "above_popular": _against(arm, self.joined.arms)._asdict(),
                 "simulated": True,
             }
-            for name, arm in self.shopped.items()
+            for name, arm in self.joined.arms.items()
         }
         fields["seconds"] = sum(self.steps.values())
         return msgspec.json.format(msgspec.json.encode(fields))
@@ -72,7 +72,7 @@ def show(report: Report, console: Console, words: Words) -> None:
     for name, value in _figures(report, words):
         grid.add_row(name, Text(value))
     console.print(Panel(grid, title=words("report"), border_style="green"))
-    console.print(_online(report.shopped, words))
+    console.print(_online(report.joined.arms, words))
     console.print(words("report.online.about"), style="dim", highlight=False)
     if report.again:
         console.print(words("report.again"), style="yellow", highlight=False)

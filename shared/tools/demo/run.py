@@ -19,7 +19,7 @@ from shared.tools.demo.grocer import Year, best_sellers, data_folder, titles_of,
 from shared.tools.demo.loading import Loaded, caught_up, load
 from shared.tools.demo.memory import Memory
 from shared.tools.demo.report import FILE, Report
-from shared.tools.demo.shopping import Arm, Click, Counts, Joined, Wants
+from shared.tools.demo.shopping import Arm, Click, Joined, Sent, Wants
 from shared.tools.demo.steps import Step, Steps
 from shared.tools.demo.training import Trained, train, until_served
 from shared.tools.local import Stack
@@ -191,11 +191,12 @@ class Demo:
         loaded, trained = made
         drawn = shopping.choose(goods.wants, known.met, SHOPPERS, seed=self.seed)
         again = bool(set(drawn) & set(known.met))
-        earlier = shopping.counts_of(shopping.rows_of(doors, trained.version))
-        shopped = self._shop(doors, goods, drawn)
-        click = self._click(doors, goods)
+        earlier = shopping.arms_of(doors.feedback(), trained.version)
+        sent = self._shop(doors, goods, drawn)
         msgspec.structs.replace(known, met=tuple(sorted({*known.met, *drawn}))).write(self.home)
-        joined = self._join(doors, trained.version, earlier, shopped, click)
+        joined = self._join(doors, trained.version, earlier, sent)
+        # Behind the report, in which the newcomer's lists would count as lists without a click.
+        click = self._click(doors, goods)
         mentioned = sorted({click.item, *click.before, *click.after})
         return Report(
             seed=self.seed,
@@ -203,7 +204,7 @@ class Demo:
             households_in_source=goods.year.of,
             loaded=loaded,
             trained=trained,
-            shopped=shopped,
+            sent=sent,
             again=again,
             click=click,
             joined=joined,
@@ -212,23 +213,15 @@ class Demo:
             urls=stack.urls(),
         )
 
-    def _shop(self, doors: Doors, goods: Goods, households: list[int]) -> dict[str, Arm]:
+    def _shop(self, doors: Doors, goods: Goods, households: list[int]) -> Sent:
         words = self.steps.words
         with self.steps.step("shop") as step:
             step.of(len(households))
-            shopped = shopping.shop(
+            sent = shopping.shop(
                 doors, goods.wants, households, goods.prices, seed=self.seed, told=step.advance
             )
-            arms = shopped.values()
-            step.done(
-                words(
-                    "shop.done",
-                    visits=sum(arm.visits for arm in arms),
-                    clicks=sum(arm.clicks for arm in arms),
-                    orders=sum(arm.bought for arm in arms),
-                )
-            )
-        return shopped
+            step.done(words("shop.done", visits=sent.lists, clicks=sent.clicks, orders=sent.orders))
+        return sent
 
     def _click(self, doors: Doors, goods: Goods) -> Click:
         words = self.steps.words
@@ -243,27 +236,18 @@ class Demo:
                 step.done(words("click.done", ms=click.ms))
         return click
 
-    def _join(
-        self,
-        doors: Doors,
-        version: str,
-        earlier: Counts,
-        shopped: Mapping[str, Arm],
-        click: Click,
-    ) -> Joined:
+    def _join(self, doors: Doors, version: str, earlier: Mapping[str, Arm], sent: Sent) -> Joined:
         words = self.steps.words
-        requests = sum(arm.visits for arm in shopped.values()) + click.requests
-        clicks = sum(arm.clicks for arm in shopped.values())
         with self.steps.step("feedback") as step:
-            joined = shopping.joined(doors, version, earlier, requests=requests, clicks=clicks)
+            joined = shopping.joined(doors, version, earlier, sent)
             text = "feedback.done" if joined.complete else "feedback.late"
             step.done(
                 words(
                     text,
-                    requests=joined.requests,
+                    requests=joined.lists,
                     clicks=joined.clicks,
-                    sent=requests,
-                    clicked=clicks,
+                    sent=sent.lists,
+                    clicked=sent.clicks,
                 )
             )
         return joined

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from operator import add, sub
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,7 +22,13 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     POPULAR: {"scenario": "home", "personalised": "false"},
 }
 """The kinds of lists that are compared, and what is asked for to get them."""
-SCENARIOS = frozenset(asked["scenario"] for asked in ARMS.values())
+ARM_OF: Mapping[tuple[str, bool], str] = {
+    ("again", True): "again",
+    ("again", False): "again",
+    ("home", True): "home",
+    ("home", False): POPULAR,
+}
+"""The arm of a row of the trainer's report, by its scenario and whether it was personalised."""
 SHOPPERS_AT_ONCE = 3
 CHANGED_WITHIN_S = 10.0
 JOINED_WITHIN_S = 30.0
@@ -29,12 +36,15 @@ Wants = Mapping[int, Sequence[str]]
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
-    """What one kind of list brought: `clicked` and `bought` count lists with at least one."""
+    """What one kind of list brought, as the trainer counted it.
 
-    visits: int
-    clicked: int
-    bought: int
-    clicks: int
+    `clicked` and `bought` count lists with at least one such item, `clicks` such items.
+    """
+
+    visits: int = 0
+    clicked: int = 0
+    bought: int = 0
+    clicks: int = 0
 
     @property
     def click_through(self) -> Share:
@@ -45,6 +55,9 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     def conversion(self) -> Share:
         """The share of lists from which something was bought."""
         return Share(self.bought, self.visits)
+
+
+COUNTED = Arm.__struct_fields__
 
 
 class Click(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,28 +76,29 @@ class Click(msgspec.Struct, frozen=True, kw_only=True):
     because: str | None = None
 
 
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shoppers did: lists that they read, items that they clicked, orders."""
+
+    lists: int
+    clicks: int
+    orders: int
+
+
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
-    """What the trainer has joined: lists and clicks of this run, and whether that is all of them.
+    """What the trainer has joined of this run, by arm, and whether it is all that was sent."""
 
-    `rows` are its figures of the release in service, by scenario, with those of earlier runs.
-    """
-
-    requests: int
-    clicks: int
+    arms: dict[str, Arm]
     complete: bool
-    rows: list[dict[str, Any]]
 
+    @property
+    def lists(self) -> int:
+        """The lists of all arms."""
+        return sum(arm.visits for arm in self.arms.values())
 
-class Counts(NamedTuple):
-    """Lists and clicks."""
-
-    requests: int
-    clicks: int
-
-
-class _Seen(NamedTuple):
-    arm: str
-    visit: Visit
+    @property
+    def clicks(self) -> int:
+        """The clicked items of all arms."""
+        return sum(arm.clicks for arm in self.arms.values())
 
 
 def choose(wants: Wants, met: Sequence[int], count: int, *, seed: int) -> list[int]:
@@ -104,14 +118,14 @@ def shop(
     *,
     seed: int,
     told: Callable[[int], None],
-) -> dict[str, Arm]:
+) -> Sent:
     """Let the households go shopping, a few at a time, each with a list drawn from `ARMS`.
 
     The same seed draws the same.
     """
     names = tuple(ARMS)
 
-    def go(household: int) -> _Seen:
+    def go(household: int) -> Visit:
         rng = np.random.default_rng([seed, household])
         arm = names[int(rng.integers(len(names)))]
         user = user_of(household)
@@ -119,7 +133,7 @@ def shop(
         shown = _items(page)
         seen = visit(shown, frozenset(wants[household]), rng)
         _publish(doors, user, page["request_id"], shown, seen, prices)
-        return _Seen(arm, seen)
+        return seen
 
     with ThreadPoolExecutor(SHOPPERS_AT_ONCE) as pool:
         visits = []
@@ -130,7 +144,11 @@ def shop(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return {arm: _arm([seen.visit for seen in visits if seen.arm == arm]) for arm in names}
+    return Sent(
+        lists=len(visits),
+        clicks=sum(len(seen.clicked) for seen in visits),
+        orders=sum(bool(seen.bought) for seen in visits),
+    )
 
 
 def click_once(doors: Doors, user: str, items: Sequence[str], lang: str) -> Click:
@@ -156,33 +174,37 @@ def click_once(doors: Doors, user: str, items: Sequence[str], lang: str) -> Clic
     return msgspec.structs.replace(click, why=fresh, because=because)
 
 
-def joined(doors: Doors, version: str, earlier: Counts, *, requests: int, clicks: int) -> Joined:
-    """Wait until the trainer has joined so many lists and clicks beyond those of `earlier`."""
-    rows: list[dict[str, Any]] = []
+def joined(doors: Doors, version: str, earlier: Mapping[str, Arm], sent: Sent) -> Joined:
+    """Wait until the trainer has joined all that was sent, beyond what it had `earlier`."""
 
-    def come() -> Counts:
-        rows[:] = rows_of(doors, version)
-        now = counts_of(rows)
-        return Counts(now.requests - earlier.requests, now.clicks - earlier.clicks)
+    def now() -> Joined:
+        arms = since(earlier, arms_of(doors.feedback(), version))
+        found = Joined(arms=arms, complete=True)
+        done = found.lists >= sent.lists and found.clicks >= sent.clicks
+        return msgspec.structs.replace(found, complete=done)
 
-    def all_there() -> bool:
-        now = come()
-        return now.requests >= requests and now.clicks >= clicks
-
-    complete = wait_for(all_there, timeout_s=JOINED_WITHIN_S, every_s=0.3)
-    now = come()
-    return Joined(requests=now.requests, clicks=now.clicks, complete=complete, rows=rows)
+    wait_for(lambda: now().complete, timeout_s=JOINED_WITHIN_S, every_s=0.3)
+    return now()
 
 
-def rows_of(doors: Doors, version: str) -> list[dict[str, Any]]:
-    """Return the trainer's figures of a release, one row for each scenario that is compared."""
-    rows = doors.feedback()
-    return [r for r in rows if r["release"] == version and r["scenario"] in SCENARIOS]
+def arms_of(rows: Sequence[Mapping[str, Any]], version: str) -> dict[str, Arm]:
+    """Return what the trainer's report says of a release, by arm."""
+    arms = {name: Arm() for name in ARMS}
+    for row in rows:
+        name = ARM_OF.get((row["scenario"], row["personalised"]))
+        if row["release"] == version and name is not None:
+            more = (row[counted] for counted in ("requests", "clicked", "bought", "clicks"))
+            arms[name] = _each(add, arms[name], Arm(**dict(zip(COUNTED, more, strict=True))))
+    return arms
 
 
-def counts_of(rows: Sequence[Mapping[str, Any]]) -> Counts:
-    """Return the sums over scenarios."""
-    return Counts(sum(row["requests"] for row in rows), sum(row["clicks"] for row in rows))
+def since(earlier: Mapping[str, Arm], now: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Return what has come since the earlier counts were taken."""
+    return {name: _each(sub, now[name], earlier[name]) for name in now}
+
+
+def _each(do: Callable[[int, int], int], left: Arm, right: Arm) -> Arm:
+    return Arm(**{name: do(getattr(left, name), getattr(right, name)) for name in COUNTED})
 
 
 def _publish(
@@ -222,15 +244,6 @@ def _publish(
         }
         order = {"userid": user, "id": f"{request_id}-order", "data": data}
         doors.send("/v1/orders", Body(msgspec.json.encode([order]), 1))
-
-
-def _arm(visits: Sequence[Visit]) -> Arm:
-    return Arm(
-        visits=len(visits),
-        clicked=sum(bool(one.clicked) for one in visits),
-        bought=sum(bool(one.bought) for one in visits),
-        clicks=sum(len(one.clicked) for one in visits),
-    )
 
 
 def _items(page: Mapping[str, Any]) -> tuple[str, ...]:

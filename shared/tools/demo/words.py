@@ -111,9 +111,9 @@ TEXTS: Mapping[str, Said] = {
     "report.online.about": Said(
         "Shoppers are simulated: they look at rank r with probability 1/r and click what their "
         "household really bought in two weeks kept back from the data; chance decides which list "
-        "they see. Brackets are 95 % intervals.",
+        "they see. Counted by the trainer's feedback report; brackets are 95 % intervals.",
         "顾客是模拟的：以 1/r 的概率看第 r 位，点击该户在预留的两周里真实买过的商品；看到哪种列表由随机决定。"
-        "方括号为 95% 置信区间。",
+        "数字取自训练服务的反馈报告；方括号为 95% 置信区间。",
     ),
     "report.again": Said(
         "All households have been shopping; they come again, which flatters neither list fairly: "

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +20,13 @@ HOUR_S = 3600.0
 class Shop(Writer):
     """A lake with decisions and what followed."""
 
-    def showed(self, request: str, *items: str, release: str = "v1", at: float = 1000.0) -> None:
+    def showed(
+        self, request: str, *items: str, release: str = "v1", at: float = 1000.0, **more: Any
+    ) -> None:
         shown = tuple(Candidate(item, place, 1.0) for place, item in enumerate(items))
         decision = Decision(
             request_id=request, service="recommender", scenario="home", shown=shown,
-            release=release, rung="current",
+            release=release, rung="current", **more,
         )  # fmt: skip
         self.put(DECISIONS, decision, at=at, userid="ann")
 
@@ -107,7 +110,37 @@ def test_releases_are_told_apart(shop: Shop) -> None:
     assert {r["release"]: r["click_through"]["value"] for r in report(shop.lake)} == {
         "v1": 0.0, "v2": 1.0,
     }  # fmt: skip
-    assert set(online(shop.lake, "v2")) == {"home"}
+    assert [row["requests"] for row in online(shop.lake, "v2")] == [1]
+
+
+def test_lists_for_nobody_in_particular_are_told_apart(shop: Shop) -> None:
+    """The clicks on bestsellers would be taken for the success of the model, or hide it."""
+    shop.showed("n1", "a", personalised=False)
+    shop.showed("n2", "a", personalised=False)
+    shop.clicked("r1", "a")
+    shop.clicked("n1", "a")
+    found = {r["personalised"]: (r["requests"], r["clicked"]) for r in report(shop.lake)}
+    assert found == {True: (4, 1), False: (2, 1)}
+
+
+def test_an_empty_answer_is_a_request_without_anything_shown(shop: Shop) -> None:
+    """A release that shows nothing to most people would have the best click-through of all."""
+    shop.showed("empty")
+    row = only(shop)
+    assert (row["requests"], row["empty"], row["shown"]) == (5, 1, 8)
+    assert row["click_through"]["value"] == 0.0
+
+
+def test_without_any_event_the_rates_say_what_can_be_known(shop: Shop) -> None:
+    """Four lists without a click would be reported as a certainty of no clicks and no revenue."""
+    row = only(shop)
+    # By hand: Wilson's upper bound for 0 of 4 is z² / (4 + z²) = 3.8415 / 7.8415.
+    assert row["click_through"] == {
+        "value": 0.0,
+        "low": 0.0,
+        "high": pytest.approx(0.4899, abs=1e-4),
+    }
+    assert row["revenue_cents"] == {"value": 0.0, "low": None, "high": None, "total": 0}
 
 
 def test_an_empty_lake_reports_nothing(tmp_path: Path) -> None:
@@ -130,8 +163,8 @@ def test_an_interval_holds_its_share(case: tuple[int, int]) -> None:
 
 
 def test_a_mean_of_few_has_no_width_it_cannot_know() -> None:
-    """One request's revenue would be divided by zero."""
-    import numpy as np
-
-    assert mean(np.array([])) == (0.0, 0.0, 0.0)
-    assert mean(np.array([5.0])) == (5.0, 5.0, 5.0)
+    """One request's revenue would be divided by zero, or taken for certain."""
+    assert mean(np.array([])) == (0.0, None, None)
+    assert mean(np.array([5.0])) == (5.0, None, None)
+    # By hand: mean 3, standard deviation √2, standard error 1.
+    assert mean(np.array([2.0, 4.0])) == pytest.approx((3.0, 3 - 1.96, 3 + 1.96), abs=1e-3)
