@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from services.recommender.core import candidates, explore, filters
-from services.recommender.core.blend import best, blend
+from services.recommender.core.blend import blend
 from services.recommender.core.candidates import Source
 from services.recommender.core.ladder import rung_of
 from services.recommender.core.person import Person
@@ -18,6 +18,7 @@ from services.recommender.core.shelf import Shelf
 from shared.contracts.events import Candidate
 from shared.contracts.events.decisions import Rung
 from shared.learning.arrays import Floats, Ints
+from shared.learning.models.ranking import best
 
 _COMPARED = 4
 

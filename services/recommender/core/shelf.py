@@ -16,6 +16,7 @@ from shared.learning.models.bundle import Bundle
 from shared.learning.models.ials import Ials
 from shared.learning.models.popularity import Popularity
 from shared.learning.models.repeat import RepeatPurchase
+from shared.learning.models.scale import damped
 
 FRESH_HALF_LIFE_S = 7 * 86_400.0
 COLD_POOL = 200
@@ -201,7 +202,7 @@ def _static(
     # Counts are added up: scaled apart, one view on a quiet day would outdo the best of a year.
     demand = activity.popular(rows, now_s) + learnt.get("popular", np.float32(0))
     growth = [activity.trending(rows, now_s), *(s for n, s in learnt.items() if n == "trending")]
-    static = {"popular": _damped(demand), "trending": _mean([_damped(part) for part in growth])}
+    static = {"popular": damped(demand), "trending": _mean([damped(part) for part in growth])}
     age_s = np.maximum(now_s - catalog.since[rows], 0.0)
     fresh = np.exp2(-age_s / FRESH_HALF_LIFE_S).astype(np.float32)
     if static["popular"].any():
@@ -213,12 +214,6 @@ def _static(
 
 def _padded(scores: Floats, n: int) -> Floats:
     return np.pad(scores, (0, n - len(scores))).astype(np.float32)
-
-
-def _damped(scores: Floats) -> Floats:
-    """Return logarithms of counts, scaled to a maximum of 1; all zero stays so."""
-    logs = np.log1p(np.maximum(scores, 0))
-    return logs / max(float(logs.max(initial=0)), 1e-12)
 
 
 def _mean(parts: list[Floats]) -> Floats:
