@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from services.recommender.core.candidates import Source
 from services.recommender.core.shelf import Shelf
+from services.recommender.core.source import Few, Source
 from shared.learning.arrays import Floats
 
 
-def blend(shelf: Shelf, sources: Iterable[Source]) -> Floats:
-    """Return the (n,) weighted sum of the sources over what holds for everybody."""
+def blend(shelf: Shelf, sources: Iterable[Source | Few]) -> Floats:
+    """Return the (n,) sum of the sources and of what holds for everybody."""
     total = shelf.base.copy()
     for source in sources:
-        total[: len(source.scores)] += source.scores * np.float32(source.factor)
+        source.add_to(total)
     return total

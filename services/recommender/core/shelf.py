@@ -1,6 +1,6 @@
 """What can be recommended now: a release and the live catalogue in one numbering."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -10,6 +10,7 @@ import numpy as np
 from services.recommender.core.activity import Activity
 from services.recommender.core.catalog import Catalog
 from services.recommender.core.query import Rules
+from services.recommender.core.source import Source
 from shared.contracts.events.decisions import Rung
 from shared.learning.arrays import Bools, Floats, Ints
 from shared.learning.models.bundle import Bundle
@@ -48,8 +49,10 @@ class Shelf:
         Source to (n,) scores in [0, 1] that are the same for everybody.
     weights : mapping
         Source to its weight in the blend.
+    everybody : list of Source
+        The weighted scores of `static`, without those that have no weight.
     base : (n,) float32
-        Weighted sum of `static`.
+        Sum of `everybody`.
     path : (n,) integers
         Category path numbers; 0 for none.
     repeatable : (n,) bool
@@ -73,6 +76,7 @@ class Shelf:
     again: RepeatPurchase | None
     static: Mapping[str, Floats]
     weights: Mapping[str, float]
+    everybody: Sequence[Source]
     base: Floats
     path: Ints
     repeatable: Bools
@@ -99,8 +103,9 @@ class Shelf:
 
     def numbers_of(self, items: Iterable[str]) -> Ints:
         """Return the numbers of those items that are on the shelf."""
-        found = [number for item in items if (number := self.number(item)) is not None]
-        return np.array(found, dtype=np.int64) if found else _NOTHING
+        find, known = self.catalog.find, len(self.numbers)
+        rows = [row for item in items if (row := find(item)) is not None and row < known]
+        return self.numbers[rows] if rows else _NOTHING
 
     def open(self, numbers: Ints) -> Bools:
         """Whether each of `numbers` may be shown at this very moment."""
@@ -147,10 +152,14 @@ class Stock:
         static = _static(catalog, activity, rows, now_s, fixed)
         learnt = self.bundle.meta.get("weights", {}) if self.bundle else {}
         weights = {**rules.weights, **learnt}
-        base = sum(
-            (np.float32(weights.get(name, 0.0)) * scores for name, scores in static.items()),
-            np.zeros(len(rows), dtype=np.float32),
-        )
+        everybody = [
+            Source(name, weight, scores * np.float32(weight))
+            for name, scores in static.items()
+            if (weight := weights.get(name, 0.0))
+        ]
+        base = np.zeros(len(rows), dtype=np.float32)
+        for source in everybody:
+            source.add_to(base)
         repeatable = _any_of(catalog, rules.repeatable)[catalog.path[rows]]
         return Shelf(
             catalog=catalog,
@@ -164,7 +173,8 @@ class Stock:
             again=again,
             static=static,
             weights=weights,
-            base=np.asarray(base),
+            everybody=everybody,
+            base=base,
             path=catalog.path[rows],
             repeatable=repeatable,
             cold=_cold(catalog, rows, static, len(self.rows)),

@@ -50,7 +50,8 @@ class History:
         """How many distinct moments came after each event: 0 for the newest basket."""
         if len(self) == 0:
             return np.zeros(0, dtype=np.int64)
-        moment = np.r_[0, np.cumsum(self.times_s[1:] != self.times_s[:-1])]
+        moment = np.zeros(len(self), dtype=np.int64)
+        np.cumsum(self.times_s[1:] != self.times_s[:-1], out=moment[1:])
         return np.asarray(moment[-1] - moment)
 
     def newest(self, n: int) -> Self:
@@ -64,15 +65,15 @@ class History:
         A dislike wins over everything before it, and is undone by what comes after it: the
         sign of the newest event decides.
         """
-        _, last = np.unique(self.items[::-1], return_index=True)
-        keep = np.sort(len(self) - 1 - last)
-        if len(keep) == len(self):
+        items, weights = self.items.tolist(), self.weights.tolist()
+        newest = {item: place for place, item in enumerate(items)}
+        if len(newest) == len(items):
             return self
-        weights = self.weights[keep].copy()
-        best: dict[int, float] = {}
-        for item, weight in zip(self.items.tolist(), self.weights.tolist(), strict=True):
-            best[item] = max(best.get(item, weight), weight)
-        for place, item in enumerate(self.items[keep].tolist()):
-            if weights[place] > 0:
-                weights[place] = best[item]
-        return type(self)(self.items[keep], weights, self.times_s[keep])
+        greatest: dict[int, float] = {}
+        for item, weight in zip(items, weights, strict=True):
+            if weight > greatest.get(item, 0.0):
+                greatest[item] = weight
+        keep = sorted(newest.values())
+        kept = [greatest[items[at]] if weights[at] > 0 else weights[at] for at in keep]
+        chosen = np.array(kept, dtype=self.weights.dtype)
+        return type(self)(self.items[keep], chosen, self.times_s[keep])

@@ -1,6 +1,7 @@
 """Sparse item-item weights in plain numpy arrays."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -8,6 +9,9 @@ import numpy as np
 from shared.contracts.errors import Invalid
 from shared.learning.arrays import Floats, Ints, ragged_range
 from shared.learning.sparse import Sparse
+
+_NEARLY_FULL = 1 / 8
+"""Share of the columns from which on a row is added up faster with its zeros than without."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,38 @@ class Csr:
 
     def weighted_rows(self, rows: Ints, weights: Floats) -> Floats:
         """Return ``weights @ matrix[rows]`` as a dense (n_columns,) float32 vector."""
-        starts = self.indptr[rows]
-        lengths = self.indptr[rows + 1] - starts
-        places = ragged_range(starts, lengths)
-        parts = self.values[places] * np.repeat(weights, lengths)
-        total = np.bincount(self.indices[places], weights=parts, minlength=self.n_columns)
+        place, dense = self._nearly_full
+        at = place[rows]
+        full = at >= 0
+        total = weights[full].astype(np.float32) @ dense[at[full]]
+        if not full.all():
+            total += self._sparse_rows(rows[~full], weights[~full])
+        return np.asarray(total)
+
+    def _sparse_rows(self, rows: Ints, weights: Floats) -> Floats:
+        starts, ends = self.indptr[rows], self.indptr[rows + 1]
+        # Copying whole rows is several times faster than picking their entries by number.
+        spans = [slice(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        parts = np.concatenate([self.values[span] for span in spans])
+        parts *= np.repeat(weights.astype(np.float32), ends - starts)
+        columns = np.concatenate([self.indices[span] for span in spans])
+        total = np.bincount(columns, weights=parts, minlength=self.n_columns)
         return total.astype(np.float32)
+
+    @cached_property
+    def _nearly_full(self) -> tuple[Ints, Floats]:
+        """Return each row's place in a dense matrix of some, -1 where it is not in it; and that.
+
+        What everybody buys goes with nearly everything: a few rows hold most of what is added up.
+        """
+        lengths = np.diff(self.indptr)
+        rows = np.flatnonzero((lengths > 0) & (lengths >= _NEARLY_FULL * self.n_columns))
+        place = np.full(len(lengths), -1)
+        place[rows] = np.arange(len(rows))
+        entries = ragged_range(self.indptr[rows], lengths[rows])
+        dense = np.zeros((len(rows), self.n_columns), dtype=np.float32)
+        dense[np.repeat(place[rows], lengths[rows]), self.indices[entries]] = self.values[entries]
+        return place, dense
 
     def column(self, rows: Ints, column: int) -> Floats:
         """Return ``matrix[rows, column]``, one value a row."""

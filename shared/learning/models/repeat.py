@@ -74,45 +74,59 @@ class RepeatPurchase:
 
     def scores(self, purchases: History, *, now_s: float) -> Floats:
         """Return the (n_items,) scores; zero for items that the shopper never bought."""
-        parts = self._parts(purchases, now_s)
-        total = np.bincount(purchases.items, weights=parts, minlength=self.n_items)
-        return total.astype(np.float32)
+        total = np.zeros(self.n_items, dtype=np.float32)
+        items, scores = self.wanted(purchases, now_s=now_s)
+        total[items] = scores
+        return total
+
+    def wanted(self, purchases: History, *, now_s: float) -> tuple[Ints, Floats]:
+        """Return the distinct items that the shopper bought, rising, and the score of each."""
+        items, place = np.unique(purchases.items, return_inverse=True)
+        total = np.bincount(place, weights=self._frequency(purchases, now_s), minlength=len(items))
+        return items, total * self._due(items, place, purchases.times_s, now_s)
 
     def contributions(self, purchases: History, item: int, *, now_s: float) -> tuple[Ints, Floats]:
         """Return the purchases' items and parts, which add up to the score of `item`."""
-        return purchases.items, self._parts(purchases, now_s) * (purchases.items == item)
+        items, place = np.unique(purchases.items, return_inverse=True)
+        due = self._due(items, place, purchases.times_s, now_s)[place]
+        parts = self._frequency(purchases, now_s) * due
+        return purchases.items, parts * (purchases.items == item)
 
     def due_in_s(self, purchases: History, item: int, *, now_s: float) -> float:
         """Return the seconds until the usual gap has passed; negative when overdue.
 
         ``inf`` for an item never bought.
         """
-        if item not in purchases.items:
+        items, place = np.unique(purchases.items, return_inverse=True)
+        at = int(np.searchsorted(items, item))
+        if at == len(items) or items[at] != item:
             return float("inf")
-        last, gap = self._last_and_gap(purchases)
-        at = int(np.flatnonzero(purchases.items == item)[-1])
+        last, gap = self._last_and_gap(items, place, purchases.times_s)
         return float(last[at] + gap[at] - now_s)
 
-    def _parts(self, purchases: History, now_s: float) -> Floats:
-        age = np.maximum(now_s - purchases.times_s, 0)
-        frequency = purchases.weights * np.exp2(-age / self.settings.half_life_s)
-        last, gap = self._last_and_gap(purchases)
-        if self.settings.timing == 0:
-            return np.asarray(frequency)
-        wait = np.maximum(self.settings.timing * gap, 1.0)
-        return np.asarray(frequency * -np.expm1(-np.maximum(now_s - last, 0) / wait))
+    def _frequency(self, purchases: History, now_s: float) -> Floats:
+        age_s = np.maximum(now_s - purchases.times_s, 0)
+        return np.asarray(purchases.weights * np.exp2(-age_s / self.settings.half_life_s))
 
-    def _last_and_gap(self, purchases: History) -> tuple[Floats, Floats]:
-        """Return for each purchase the last one of its item and that item's expected gap."""
-        _, place = np.unique(purchases.items, return_inverse=True)
-        n = int(place.max(initial=-1)) + 1
-        first, last = np.full(n, np.inf), np.full(n, -np.inf)
-        np.minimum.at(first, place, purchases.times_s)
-        np.maximum.at(last, place, purchases.times_s)
-        gaps = np.bincount(place, minlength=n) - 1
-        prior = self.gaps_s[purchases.items]
-        own = (last - first)[place]
-        return last[place], (own + prior) / (gaps[place] + 1)
+    def _due(self, items: Ints, place: Ints, times_s: Floats, now_s: float) -> Floats:
+        """Return for each of `items` how much of its waiting time is over, in [0, 1]."""
+        if self.settings.timing == 0:
+            return np.ones(len(items))
+        last, gap = self._last_and_gap(items, place, times_s)
+        wait_s = np.maximum(self.settings.timing * gap, 1.0)
+        return np.asarray(-np.expm1(-np.maximum(now_s - last, 0) / wait_s))
+
+    def _last_and_gap(self, items: Ints, place: Ints, times_s: Floats) -> tuple[Floats, Floats]:
+        """Return for each of `items` when it was last bought and the gap expected after that.
+
+        `place` tells for each of the purchases, oldest first, which of `items` it is.
+        """
+        first, last = np.empty(len(items)), np.empty(len(items))
+        # The last assignment to a place stays.
+        last[place] = times_s
+        first[place[::-1]] = times_s[::-1]
+        purchases = np.bincount(place, minlength=len(items))
+        return last, (last - first + self.gaps_s[items]) / purchases
 
     def to_artifact(self) -> Artifact:
         """Return the gaps as an array and the settings as JSON."""

@@ -127,8 +127,7 @@ def test_sources_are_scaled_to_their_best() -> None:
     shelf = shelf_of(random_bundle(list("abc"), 0), catalog)
     history = history_of(Person(events=[(b"va", NOW_S)]), (), shelf, Rules(), NOW_S)
     for source in personal(shelf, history, shelf.numbers_of(())):
-        peak = float((source.scores * source.factor).max())
-        assert peak == pytest.approx(shelf.weights[source.name])
+        assert float(source.parts.max()) == pytest.approx(shelf.weights[source.name])
 
 
 def test_models_say_nothing_of_what_was_bought() -> None:
@@ -145,7 +144,7 @@ def test_models_say_nothing_of_what_was_bought() -> None:
     assert told["b"]["repeat"] > told["a"]["repeat"]
     history = history_of(person, (), shelf, Rules(), NOW_S)
     silent = shelf.numbers_of("ab")
-    assert all((s.scores[silent] == 0).all() for s in personal(shelf, history, silent))
+    assert all((s.parts[silent] == 0).all() for s in personal(shelf, history, silent))
 
 
 def test_repeat_purchases_on_paper() -> None:

@@ -10,6 +10,7 @@ from shared.learning.arrays import ragged_range
 from shared.learning.models.csr import Csr
 from shared.learning.models.ids import IdIndex
 from shared.learning.models.ranking import top
+from shared.learning.sparse import sparse
 
 no_surrogates = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 
@@ -81,3 +82,19 @@ def test_csr_sums_rows_and_reads_columns() -> None:
     matrix = Csr(np.array([0, 2, 2, 3]), np.array([0, 2, 1]), np.array([1.0, 2, 3]), 3)
     assert matrix.weighted_rows(np.array([0, 2]), np.array([10.0, 1])).tolist() == [10, 3, 20]
     assert matrix.column(np.array([0, 1, 2]), 2).tolist() == [2, 0, 0]
+
+
+@given(st.integers(1, 40), st.floats(0, 1), st.integers(0, 9), st.data())
+def test_rows_are_added_alike_however_full_they_are(
+    n: int, fullness: float, seed: int, data: st.DataObject
+) -> None:
+    """The shop's best sellers, whose rows are kept in another form, would be scored wrongly."""
+    rng = np.random.default_rng(seed)
+    # From empty to full, on both sides of where a row changes its form.
+    present = rng.random((n, n)) < np.linspace(0, fullness, n)[:, None]
+    table = np.where(present, rng.normal(size=(n, n)), 0).astype(np.float32)
+    rows = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=9)), dtype=np.int32)
+    weights = rng.normal(size=len(rows))
+    sums = Csr.of(sparse(table)).weighted_rows(rows, weights)
+    assert sums.dtype == np.float32
+    assert sums == pytest.approx(weights @ table[rows], abs=1e-5)
