@@ -122,6 +122,7 @@ class _Runner:
         http = self._listener(app)
         try:
             if await self._unless_stopped(_insist("start", app.start)):
+                _spare_pauses()
                 async with asyncio.TaskGroup() as group:
                     await self._until_stopped(group, app, http)
         finally:
