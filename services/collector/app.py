@@ -31,6 +31,7 @@ from shared.contracts.topics import (
     SHOPPERS,
 )
 from shared.runtime.app import App, Check, Ports
+from shared.runtime.bus.settings import connection
 from shared.runtime.erasure import erasure_handler, keep_forgotten
 from shared.runtime.http.erasures import erasures as erasure_door
 from shared.runtime.loop import WorkLoop
@@ -75,7 +76,7 @@ def build(
     desk = Desk(door, spool, settings, ports.clock)
 
     def kafka(log: str) -> Sink:
-        return KafkaSink(settings.kafka, log=log, topics=spool.topics)
+        return KafkaSink(settings.kafka, log=log, topics=spool.topics, **connection(settings))
 
     async def start() -> None:
         await spool.open()

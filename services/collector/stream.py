@@ -32,6 +32,7 @@ from services.collector.stream_split import OnItems, OnVisitors, Raw, Refused, s
 from shared.contracts.topics import BEHAVIOUR, ITEM_ACTIVITY, SESSIONS
 from shared.runtime.app import App, Ports
 from shared.runtime.bus import Bus, Record, admin
+from shared.runtime.bus.settings import connection
 from shared.runtime.clock import Clock
 from shared.runtime.settings import Settings
 
@@ -219,7 +220,7 @@ class Worker:
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self._settings = settings
         self._ports = ports
-        self._appender = Appender(settings.kafka, ports.clock)
+        self._appender = Appender(settings.kafka, ports.clock, **connection(settings))
         self._app: Any = None
 
     async def start(self) -> None:
@@ -257,7 +258,7 @@ def _ensure_topics(settings: Settings) -> None:
     production = settings.production
     sources = [admin.wanted(topic, production=production) for topic in stream_split.SOURCES]
     own = stream_log.wanted(partitions_of(settings), BEHAVIOUR.replication(production=production))
-    admin.ensure_topics(settings.kafka, [*sources, *own])
+    admin.ensure_topics(settings.kafka, [*sources, *own], **connection(settings))
 
 
 def partitions_of(settings: Settings) -> int:

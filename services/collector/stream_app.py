@@ -1,11 +1,13 @@
 """Faust as the stream uses it: its settings, and a cure for a way in which it loses records."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import faust
 from mode import CrashingSupervisor
 
 from services.collector.stream_log import APP_ID
+from shared.runtime.bus.settings import connection
 from shared.runtime.settings import Settings
 
 
@@ -40,6 +42,7 @@ def faust_app(settings: Settings, partitions: int) -> Any:
     app = faust.App(
         APP_ID,
         broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
+        broker_credentials=credentials(connection(settings)),
         store="memory://",
         datadir=str(settings.home / "stream"),
         web_enabled=False,
@@ -60,6 +63,18 @@ def faust_app(settings: Settings, partitions: int) -> Any:
     connect: Any = app.on_rebalance_complete.connect
     connect(_hold, weak=False)
     return app
+
+
+def credentials(given: Mapping[str, Any]) -> Any:
+    """Return what Faust calls the arguments of a connection; None where it is a plain one."""
+    if "sasl_mechanism" in given:
+        return faust.SASLCredentials(
+            username=given["sasl_plain_username"],
+            password=given["sasl_plain_password"],
+            mechanism=given["sasl_mechanism"],
+            ssl_context=given.get("ssl_context"),
+        )
+    return faust.SSLCredentials(given["ssl_context"]) if "ssl_context" in given else None
 
 
 async def _hold(app: Any, **kwargs: Any) -> None:

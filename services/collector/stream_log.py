@@ -63,8 +63,9 @@ class Appender:
     the topics hold what this process does not. Connects on first use.
     """
 
-    def __init__(self, bootstrap: str, clock: Clock) -> None:
+    def __init__(self, bootstrap: str, clock: Clock, **connection: Any) -> None:
         self._bootstrap = bootstrap
+        self._connection = connection
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
@@ -129,6 +130,7 @@ class Appender:
                     enable_idempotence=True,
                     max_batch_size=_BATCH_BYTES,
                     max_request_size=_REQUEST_BYTES,
+                    **self._connection,
                 )
                 try:
                     await producer.start()

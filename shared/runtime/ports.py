@@ -16,7 +16,9 @@ from shared.runtime import trace
 from shared.runtime.app import Ports
 from shared.runtime.bus.kafka import KafkaBus
 from shared.runtime.bus.port import Bus
+from shared.runtime.bus.settings import KafkaSettings, connection
 from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.code import code_version
 from shared.runtime.keys import Secrets
 from shared.runtime.kv import RedisKeyValue, connect
 from shared.runtime.privacy import HmacPseudonyms, RedisVault
@@ -48,7 +50,13 @@ def open_ports(service: Service, settings: Settings, secrets: Secrets) -> OpenPo
     clock = SystemClock()
     url = settings.redis.get_secret_value()
     redis = connect(url)
-    bus = KafkaBus(settings.kafka, service, clock=clock)
+    bus = KafkaBus(
+        settings.kafka,
+        service,
+        clock=clock,
+        settings=KafkaSettings(connection=connection(settings)),
+        release=settings.code_version or code_version(service.name),
+    )
     kv = RedisKeyValue(connect(url), service, clock=clock)
     ports = Ports(
         bus=bus,

@@ -18,6 +18,7 @@ from shared.contracts.topics import Topic
 from shared.runtime import telemetry
 from shared.runtime.app import App, Check, Ports
 from shared.runtime.bus import admin
+from shared.runtime.bus.settings import connection
 from shared.runtime.delivery import BackOff
 from shared.runtime.follow import ViewLoop
 from shared.runtime.http import Readiness, make_app
@@ -226,7 +227,11 @@ class _Runner:
         wanted += admin.wanted_of(self._service.name, production=production)
 
         async def ensure() -> None:
-            made = await _in_daemon(lambda: admin.ensure_topics(self._settings.kafka, wanted))
+            made = await _in_daemon(
+                lambda: admin.ensure_topics(
+                    self._settings.kafka, wanted, **connection(self._settings)
+                )
+            )
             if made:
                 _log.info("topics created", topics=made)
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SHOPLOOP_"
 MASK = "********"
 
 S = TypeVar("S", bound="Settings")
+V = TypeVar("V")
 
 
 def _address(text: str) -> str:
@@ -19,6 +20,12 @@ def _address(text: str) -> str:
         if not colon or not host or not port.isdigit():
             raise ValueError(f"{server!r} is not host:port")
     return text
+
+
+def _with_sasl(value: V, info: ValidationInfo) -> V:
+    if value is None and str(info.data.get("kafka_security")).startswith("SASL"):
+        raise ValueError("is needed for SASL")
+    return value
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
@@ -45,8 +52,31 @@ class Settings(BaseSettings):
     kafka: Annotated[str, AfterValidator(_address)] = Field(
         "127.0.0.1:9092", description="bootstrap servers, host:port,…"
     )
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="SSL: encrypted; SASL: with user and password"
+    )
+    kafka_ca: FilePath | None = Field(
+        None,
+        description="PEM file of the authorities that brokers are checked by; default: the system's",
+    )
+    kafka_certificate: FilePath | None = Field(
+        None, description="PEM file of the certificate that we show to brokers"
+    )
+    kafka_certificate_key: FilePath | None = Field(
+        None, description="PEM file of its key, where that is not in the same file"
+    )
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_user: Annotated[str | None, AfterValidator(_with_sasl)] = Field(
+        None, validate_default=True, description="as whom SASL logs in"
+    )
+    kafka_password: Annotated[SecretStr | None, AfterValidator(_with_sasl)] = Field(
+        None, validate_default=True, description="of that user"
+    )
     redis: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="address, with password if there is one"
+    )
+    code_version: str | None = Field(
+        None, description="name of the code that runs, in dead letters; default: a hash of it"
     )
     keys: Path | None = Field(
         None, description="the installation's secrets; default HOME/keys.json"
@@ -115,7 +145,7 @@ def _complaints(settings: type[Settings], error: ValidationError) -> Iterator[st
     for item in error.errors(include_url=False):
         name = str(item["loc"][0]) if item["loc"] else ""
         field = settings.model_fields.get(name)
-        secret = field is not None and field.annotation is SecretStr
+        secret = field is not None and field.annotation in (SecretStr, SecretStr | None)
         got = MASK if secret else repr(item.get("input"))
         about = f" ({field.description})" if field is not None and field.description else ""
         yield f"  {PREFIX}{name.upper()}={got}: {item['msg']}{about}"

@@ -33,10 +33,15 @@ class KafkaSink:
         Id of the write-ahead log.
     topics : sequence of (name, type)
         The CloudEvents type of each topic's events.
+    **connection
+        Further arguments of every client: security.
     """
 
-    def __init__(self, bootstrap: str, *, log: str, topics: Sequence[Named]) -> None:
+    def __init__(
+        self, bootstrap: str, *, log: str, topics: Sequence[Named], **connection: Any
+    ) -> None:
         self._bootstrap = bootstrap
+        self._connection = connection
         self._log = log.encode()
         self._heads = Heads(log, topics)
         self._producer: Any = None
@@ -53,6 +58,7 @@ class KafkaSink:
             max_request_size=4 << 20,
             request_timeout_ms=30_000,
             retry_backoff_ms=50,
+            **self._connection,
         )
         try:
             await producer.start()
@@ -187,6 +193,7 @@ class KafkaSink:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            **self._connection,
         )
         try:
             await consumer.start()

@@ -90,7 +90,7 @@ def admin(bootstrap: str, **connection: Any) -> Iterator[KafkaAdminClient]:
         )
         yield client
     except (KafkaConnectionError, KafkaTimeoutError) as error:
-        raise Retryable(f"no Kafka broker answers at {bootstrap}") from error
+        raise Retryable(_unanswered(bootstrap, connection)) from error
     except KafkaError as error:
         # A broker that is just starting counts as none to replicate to, which looks permanent.
         if error.retriable or isinstance(error, InvalidReplicationFactorError):
@@ -99,6 +99,17 @@ def admin(bootstrap: str, **connection: Any) -> Iterator[KafkaAdminClient]:
     finally:
         if client is not None:
             client.close()
+
+
+def _unanswered(bootstrap: str, connection: Mapping[str, Any]) -> str:
+    security = connection.get("security_protocol", "PLAINTEXT")
+    if security == "PLAINTEXT":
+        return f"no Kafka broker answers at {bootstrap}"
+    # The client tells its log alone whether it was the password, a certificate, or nobody there.
+    return (
+        f"no Kafka broker at {bootstrap} lets us in by {security}: if it runs, look at "
+        "SHOPLOOP_KAFKA_USER, _PASSWORD, _MECHANISM, _CA and _CERTIFICATE; the log says why"
+    )
 
 
 def ensure_topics(bootstrap: str, topics: Sequence[Wanted], **connection: Any) -> list[str]:

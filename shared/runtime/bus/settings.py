@@ -1,8 +1,11 @@
-"""How `KafkaBus` uses a broker."""
+"""How Kafka is reached, and how `KafkaBus` uses it."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from shared.runtime.settings import PREFIX, Settings, WrongSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class KafkaSettings:
     session_timeout_ms : int
         A member that is silent for so long loses its partitions to the others.
     connection : mapping
-        Further arguments of every aiokafka client: `security_protocol`, `ssl_context`, `sasl_…`.
+        Further arguments of every client, as `connection` makes them.
     """
 
     publish_timeout_s: float = 10.0
@@ -39,3 +42,36 @@ class KafkaSettings:
     heartbeat_ms: int = 1_500
     rebalance_timeout_ms: int = 30_000
     connection: Mapping[str, Any] = field(default_factory=dict)
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Return the arguments with which aiokafka and kafka-python open a connection as is set.
+
+    Reads the certificates.
+
+    Raises
+    ------
+    WrongSettings
+        A file is no certificate or key in PEM.
+    """
+    arguments: dict[str, Any] = {"security_protocol": settings.kafka_security}
+    if settings.kafka_security.endswith("SSL"):
+        arguments["ssl_context"] = _tls(settings)
+    if settings.kafka_security.startswith("SASL"):
+        assert settings.kafka_password is not None, "read checks it"
+        arguments["sasl_mechanism"] = settings.kafka_mechanism
+        arguments["sasl_plain_username"] = settings.kafka_user
+        arguments["sasl_plain_password"] = settings.kafka_password.get_secret_value()
+    return arguments
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ca)
+        if settings.kafka_certificate is not None:
+            context.load_cert_chain(settings.kafka_certificate, settings.kafka_certificate_key)
+    except (ssl.SSLError, OSError) as error:
+        raise WrongSettings(
+            f"{PREFIX}KAFKA_CA, _CERTIFICATE or _CERTIFICATE_KEY cannot be used: {error}"
+        ) from None
+    return context

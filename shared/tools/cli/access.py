@@ -2,9 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from shared.contracts.errors import Invalid, NotFound
+from shared.contracts.service import Service
 from shared.runtime import keys
+from shared.runtime.bus.kafka import KafkaBus
+from shared.runtime.bus.settings import KafkaSettings, connection
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import Settings, read
 from shared.tools.local import state
 from shared.tools.local.paths import Home, default_home
 from shared.tools.local.services import manifest
@@ -44,3 +50,14 @@ def kafka_address(home: Home | None = None) -> str:
     if running is not None and running.is_alive():
         return running.kafka
     return "127.0.0.1:9092"
+
+
+def kafka_connection() -> dict[str, Any]:
+    """Return how the environment wants Kafka to be reached: in the clear, or with TLS and SASL."""
+    return connection(read(Settings))
+
+
+def kafka_bus(service: Service) -> KafkaBus:
+    """Return a bus for `service`, to be closed."""
+    settings = KafkaSettings(connection=kafka_connection())
+    return KafkaBus(kafka_address(), service, clock=SystemClock(), settings=settings)

@@ -15,6 +15,7 @@ from rich.table import Table
 from shared.contracts.errors import Invalid, NotFound, Retryable
 from shared.runtime import keys
 from shared.runtime.bus import admin
+from shared.tools.cli.access import kafka_connection
 from shared.tools.cli.stack import HomeOption
 from shared.tools.local import LocalStackError, jars, java, ports, services, state
 from shared.tools.local.paths import CHECKOUT, Home, cache_folder, default_home
@@ -166,7 +167,7 @@ def broker(address: str) -> Iterator[Finding]:
     production = os.environ.get("SHOPLOOP_ENVIRONMENT") == "production"
     wanted = admin.wanted_by(services.names(), production=production)
     try:
-        drifts = admin.check_topics(address, wanted)
+        drifts = admin.check_topics(address, wanted, **kafka_connection())
     except Retryable as error:
         yield Finding("Kafka", "ill", str(error), "start it, or correct SHOPLOOP_KAFKA")
         return

@@ -11,11 +11,9 @@ from rich.table import Table
 from shared.contracts.errors import Invalid, Retryable
 from shared.contracts.service import Process, Service
 from shared.contracts.topics import ERASURES
-from shared.runtime.bus.kafka import KafkaBus
-from shared.runtime.clock import SystemClock
 from shared.runtime.erasure import answers
 from shared.runtime.http.erasures import Begun
-from shared.tools.cli.access import address, api_key, kafka_address
+from shared.tools.cli.access import address, api_key, kafka_bus
 from shared.tools.local.services import manifests, names
 
 _SERVICE = Service(
@@ -67,7 +65,7 @@ def _ask(user: str) -> Begun:
 async def _collect(
     event_id: str, expected: set[str], timeout_s: float
 ) -> dict[str, dict[str, int]]:
-    bus = KafkaBus(kafka_address(), _SERVICE, clock=SystemClock())
+    bus = kafka_bus(_SERVICE)
     got: dict[str, dict[str, int]] = {}
     try:
         async with asyncio.timeout(timeout_s):

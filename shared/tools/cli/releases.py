@@ -27,7 +27,7 @@ from shared.runtime.releases import Manifest, Pointer
 from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.redis import RedisReleases, Storage
 from shared.runtime.releases.signing import Verifier
-from shared.tools.cli.access import kafka_address
+from shared.tools.cli.access import kafka_bus
 from shared.tools.local import state
 from shared.tools.local.paths import default_home
 from shared.tools.local.services import manifests, names
@@ -155,8 +155,7 @@ def _with(model: str, use: Callable[[RedisReleases], Awaitable[T]]) -> T:
         service = Service(
             NAME, "Moves releases by hand.", processes=(), writes=(MODELS,), releases=(model,)
         )
-        redis, clock = connect(_redis_url()), SystemClock()
-        bus = KafkaBus(kafka_address(), service, clock=clock)
+        redis, bus = connect(_redis_url()), kafka_bus(service)
         try:
             return await use(_releases(redis, service, bus))
         finally:

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from shared.runtime.bus import admin
+from shared.tools.cli.access import kafka_connection
 from shared.tools.local import LocalStackError, Stack, state
 from shared.tools.local.paths import CHECKOUT, Home, default_home
 from shared.tools.local.program import Echo, coloured, silent
@@ -215,7 +216,8 @@ def _counts(replicas: Sequence[str]) -> dict[str, int]:
 def _make_topics(stack: Stack) -> None:
     """Make every declared topic before the services start, so that none waits for another's."""
     production = os.environ.get("SHOPLOOP_ENVIRONMENT") == "production"
-    admin.ensure_topics(stack.kafka, admin.wanted_by(names(), production=production))
+    wanted = admin.wanted_by(names(), production=production)
+    admin.ensure_topics(stack.kafka, wanted, **kafka_connection())
 
 
 def _running(home: Path | None) -> state.RunState | None:

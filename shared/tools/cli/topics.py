@@ -15,6 +15,7 @@ from rich.table import Table
 from shared.contracts.errors import Invalid, NotFound, Retryable
 from shared.contracts.topics import TOPICS
 from shared.runtime.bus import admin, dead_letters, groups
+from shared.tools.cli.access import kafka_connection
 from shared.tools.local import state
 from shared.tools.local.paths import default_home
 from shared.tools.local.services import manifests, names
@@ -103,7 +104,8 @@ def list_topics(as_json: JsonOption = False) -> None:
 @plainly
 def create(kafka: KafkaOption = None, production: ProductionOption = False) -> None:
     """Create what is missing: every declared topic, and each service's own."""
-    made = admin.ensure_topics(_address(kafka), admin.wanted_by(names(), production=production))
+    wanted = admin.wanted_by(names(), production=production)
+    made = admin.ensure_topics(_address(kafka), wanted, **kafka_connection())
     _tell(f"created: {', '.join(made)}" if made else "nothing was missing", style="green")
 
 
@@ -114,7 +116,7 @@ def check(
 ) -> None:
     """Compare the broker's topics with what is declared; ends with 1 when something differs."""
     wanted = admin.wanted_by(names(), production=production)
-    drifts = admin.check_topics(_address(kafka), wanted)
+    drifts = admin.check_topics(_address(kafka), wanted, **kafka_connection())
     if as_json:
         _print_json([d._asdict() for d in drifts])
     else:
@@ -134,10 +136,10 @@ def lag(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far behind the services are, in seconds and in records, the furthest first."""
-    address = _address(kafka)
+    address, how = _address(kafka), kafka_connection()
     reads = {s.name: [t.name for t in s.reads] for s in manifests(names()) if s.reads}
-    known = group or sorted({*reads, *groups.groups_of(address, names())})
-    found = groups.lag(address, {g: reads.get(g, []) for g in known}, now=time.time())
+    known = group or sorted({*reads, *groups.groups_of(address, names(), **how)})
+    found = groups.lag(address, {g: reads.get(g, []) for g in known}, now=time.time(), **how)
     if as_json:
         _print_json([{**item._asdict(), "records": item.records} for item in found])
         return
@@ -170,7 +172,15 @@ def replay(
     target = _target(since=since, offset=offset, start=from_start, end=to_end)
     if target.kind == "offset" and partition is None:
         raise typer.BadParameter("--offset needs --partition: each counts from 0")
-    moved = groups.replay(_address(kafka), group, topic, target, partition=partition, dry=dry_run)
+    moved = groups.replay(
+        _address(kafka),
+        group,
+        topic,
+        target,
+        partition=partition,
+        dry=dry_run,
+        **kafka_connection(),
+    )
     for move in moved:
         before = "its start" if move.before is None else str(move.before)
         _tell(f"{move.topic}/{move.partition}: {before} → {move.after}")
@@ -186,7 +196,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(help="Show at most the newest so many.")] = 50,
 ) -> None:
     """List dead letters with their reasons; never their contents."""
-    found = dead_letters.letters(_address(kafka), service)
+    found = dead_letters.letters(_address(kafka), service, **kafka_connection())
     shown = found[-limit:] if limit else []
     if as_json:
         _print_json([{**x._asdict(), "record": None, "origin": str(x.origin)} for x in shown])
@@ -218,7 +228,7 @@ def redrive(
         def chosen(letter: dead_letters.Letter) -> bool:
             return (not offset or letter.offset in offset) and (reason or "") in letter.reason
 
-    sent = dead_letters.redrive(_address(kafka), service, chosen=chosen)
+    sent = dead_letters.redrive(_address(kafka), service, chosen=chosen, **kafka_connection())
     _tell(f"{len(sent)} sent back to {service}", style="green")
 
 

@@ -25,7 +25,7 @@ def test_topics_that_differ_are_grouped_by_their_cure(monkeypatch: pytest.Monkey
         admin.Drift("catalog", "has 1 partition", "grow it"),
         admin.Drift("models", "does not exist", "create it"),
     ]
-    monkeypatch.setattr(admin, "check_topics", lambda address, wanted: drifts)
+    monkeypatch.setattr(admin, "check_topics", lambda address, wanted, **connection: drifts)
     found, *ill = doctor.broker("k:1")
     assert found.health == "well"
     assert [(f.detail, f.cure) for f in ill] == [
@@ -37,7 +37,7 @@ def test_topics_that_differ_are_grouped_by_their_cure(monkeypatch: pytest.Monkey
 def test_a_broker_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command made for this case would end with a traceback."""
 
-    def away(address: str, wanted: object) -> list[admin.Drift]:
+    def away(address: str, wanted: object, **connection: object) -> list[admin.Drift]:
         raise Retryable("no Kafka broker answers at k:1")
 
     monkeypatch.setattr(admin, "check_topics", away)
