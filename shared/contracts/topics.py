@@ -81,6 +81,11 @@ def _person(envelope: Envelope[Any]) -> str:
     return envelope.person or NO_KEY
 
 
+def _release_fact(envelope: Envelope[ev.ReleaseChanged]) -> str:
+    told = envelope.data
+    return "/".join(filter(None, (told.model, told.change, told.version, told.replica)))
+
+
 def days(n: int) -> timedelta:
     """Return `n` days."""
     return timedelta(days=n)
@@ -161,9 +166,10 @@ DECISIONS = Topic(
 MODELS = Topic(
     name="models",
     event=ev.ReleaseChanged,
-    about="A release was published, promoted, rolled back, refused.",
-    key="model name",
-    key_of=lambda e: e.data.model,
+    about="A release was published, promoted, rolled back, refused; a replica loaded it, or did not.",
+    # Compaction keeps every fact: what was loaded must not hide what was promoted.
+    key="model, what happened, version, and the replica that says so",
+    key_of=_release_fact,
     keep=None,
     partitions=Partitions(local=1, production=3),
 )

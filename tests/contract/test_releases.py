@@ -196,7 +196,8 @@ async def test_followers_swap_to_a_promoted_release(
             assert follower.current is not None
             assert follower.current.version == version
             assert follower.current.rung == "current"
-    assert [t.change for t in told] == ["published", "promoted", "loaded"] * 2
+    # A replica may be quicker than whoever moved the pointer.
+    assert sorted(t.change for t in told) == sorted(["published", "promoted", "loaded"] * 2)
 
 
 async def test_a_release_that_fails_its_golden_examples_is_refused(
@@ -214,7 +215,8 @@ async def test_a_release_that_fails_its_golden_examples_is_refused(
         assert serves(follower, 1)
         assert follower.current is not None
         assert follower.current.rung == "stale"
-    assert "wanted 99, got 2" in str(told[-1].reason)
+    (refusal,) = [t for t in told if t.change == "rejected"]
+    assert "wanted 99, got 2" in str(refusal.reason)
 
 
 async def test_the_canary_gets_its_share_of_users(releases: Releases, clock: FakeClock) -> None:
@@ -233,6 +235,61 @@ async def test_the_canary_gets_its_share_of_users(releases: Releases, clock: Fak
         await releases.promote("toy", canary, epoch=2)
         await until(lambda: serves(follower, 2))
         assert {_model(follower, u) for u in users} == {2}
+
+
+async def test_a_canary_at_nothing_is_loaded_and_told_of(
+    releases: Releases, clock: FakeClock, told: list[ReleaseChanged]
+) -> None:
+    """Shoppers would be the first to try whether a release can be loaded at all."""
+    async with following(releases) as follower:
+        await live(releases, clock, 1)
+        await until(lambda: serves(follower, 1))
+        shadow = await published(releases, clock, 2)
+        await releases.canary("toy", shadow, percent=0, epoch=1)
+        await until(lambda: ("loaded", shadow) in {(t.change, t.version) for t in told})
+        assert {_model(follower, f"user-{n}") for n in range(200)} == {1}
+
+
+async def test_a_canary_is_taken_back_with_its_reason(
+    releases: Releases, clock: FakeClock, told: list[ReleaseChanged]
+) -> None:
+    """Nobody could learn afterwards why a release is not in service."""
+    first = await live(releases, clock, 1)
+    canary = await published(releases, clock, 2)
+    await releases.canary("toy", canary, percent=50, epoch=1)
+    with pytest.raises(Invalid, match="has moved"):
+        await releases.take_back("toy", epoch=1, reason="too late")
+    pointer = await releases.take_back("toy", epoch=2, reason="it shows nothing")
+    assert (pointer.current, pointer.canary, pointer.epoch) == (first, None, 3)
+    with pytest.raises(Invalid, match="no canary"):
+        await releases.take_back("toy", epoch=3)
+    newest = (await releases.history("toy"))[0]
+    assert (newest.change, newest.version, newest.reason) == (
+        "taken_back", canary, "it shows nothing",
+    )  # fmt: skip
+    assert newest.by == told[-1].by is not None
+    assert (told[-1].change, told[-1].version, told[-1].reason) == (
+        "taken_back", canary, "it shows nothing",
+    )  # fmt: skip
+
+
+async def test_the_history_names_every_move_newest_first(
+    releases: Releases, clock: FakeClock
+) -> None:
+    """An operator would have to guess what a colleague, or the trainer, has done."""
+    assert await releases.history("toy") == []
+    one, two = await live(releases, clock, 1), await published(releases, clock, 2)
+    await releases.canary("toy", two, percent=5, epoch=1)
+    await releases.promote("toy", two, epoch=2, reason="no harm found")
+    await releases.roll_back("toy", epoch=3, reason="complaints")
+    moves = await releases.history("toy")
+    assert [(m.change, m.version, m.reason) for m in moves] == [
+        ("rolled_back", one, "complaints"),
+        ("promoted", two, "no harm found"),
+        ("canary", two, "served to 5 % of the users"),
+        ("promoted", one, None),
+    ]
+    assert len(await releases.history("toy", count=2)) == 2
 
 
 def _model(follower: Following[int], user: str | None) -> int:

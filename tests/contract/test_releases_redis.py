@@ -339,6 +339,33 @@ async def test_a_canary_is_never_what_a_cold_start_serves(
     assert serves(cold, 1)
 
 
+async def test_a_canary_that_lost_a_chunk_is_taken_back_all_the_same(
+    redis: Redis, releases: RedisReleases, clock: FakeClock
+) -> None:
+    """The one release that must go could not be got rid of."""
+    await live(releases, clock, 1)
+    canary = await published(releases, clock, 2)
+    await releases.canary("toy", canary, percent=50, epoch=1)
+    await redis.delete(PART.of("toy", canary, "0"), PART.of("toy", canary, "manifest"))
+    assert (await releases.take_back("toy", epoch=2)).canary is None
+
+
+async def test_a_refusal_is_told_anew_when_the_canary_is_tried_again(
+    redis: Redis, releases: RedisReleases, clock: FakeClock, told: list[ReleaseChanged]
+) -> None:
+    """A second try of the same broken canary would go to shoppers without a word."""
+    await live(releases, clock, 1)
+    canary = await published(releases, clock, 2)
+    await redis.setrange(PART.of("toy", canary, "0"), 5, b"\x07")
+    follower = releases.follow("toy", load, smoke=smoke)
+    for epoch in (1, 3):
+        await releases.canary("toy", canary, percent=0, epoch=epoch)
+        await follower.synchronise()
+        await releases.take_back("toy", epoch=epoch + 1)
+        await follower.synchronise()
+    assert [t.version for t in told if t.change == "rejected"] == [canary, canary]
+
+
 async def test_keys_can_be_changed_without_a_gap(
     redis: Redis, tmp_path: Path, clock: FakeClock, told: list[ReleaseChanged]
 ) -> None:

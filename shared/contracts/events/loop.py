@@ -9,16 +9,32 @@ from shared.contracts.events.fields import Count, Id, Name, Text
 
 
 class ReleaseChanged(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What happened to a release; `metrics` are offline figures unless `online` says otherwise."""
+    """What happened to a release; `metrics` are offline figures unless `online` says otherwise.
+
+    `canary`: some shoppers get it, or (at 0 %, as `reason` says) replicas load it and nobody does;
+    `taken_back`: the canary was ended without a promotion. `rolled_back` names the release that
+    is in service again. `loaded` and `rejected` are said by a serving process, on the machine
+    `replica`.
+    """
 
     model: Name
     version: Name
-    change: Literal["published", "promoted", "refused", "rolled_back", "loaded", "rejected"]
+    change: Literal[
+        "published",
+        "promoted",
+        "refused",
+        "rolled_back",
+        "loaded",
+        "rejected",
+        "canary",
+        "taken_back",
+    ]
     previous: Name | None = None
     reason: Text | None = None
     metrics: dict[str, float] = {}
     online: dict[str, float] = {}
     by: Name | None = None
+    replica: Name | None = None
 
 
 class Erasure(Struct, frozen=True, kw_only=True, omit_defaults=True):

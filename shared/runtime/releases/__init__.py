@@ -1,5 +1,13 @@
 """Releases of models through Redis: publish, promote, follow."""
 
-from shared.runtime.releases.port import Following, Loaded, Manifest, Pointer, Provenance, Releases
+from shared.runtime.releases.port import (
+    Following,
+    Loaded,
+    Manifest,
+    Moved,
+    Pointer,
+    Provenance,
+    Releases,
+)
 
-__all__ = ["Following", "Loaded", "Manifest", "Pointer", "Provenance", "Releases"]
+__all__ = ["Following", "Loaded", "Manifest", "Moved", "Pointer", "Provenance", "Releases"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from shared.runtime import metrics
 from shared.runtime.clock import Clock
 from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.package import Package
+from shared.runtime.releases.pointer import gets_canary
 from shared.runtime.releases.port import Loaded, Manifest, Pointer, Smoke
-from shared.runtime.releases.report import Report, change_of, tell, unreported
+from shared.runtime.releases.report import MAX_REASON, Report, change_of, tell, unreported
 from shared.runtime.telemetry import log
 
 M = TypeVar("M")
@@ -104,9 +104,8 @@ class Follower(Generic[M]):
         canary = self._canary
         if canary is None or user is None:
             return self.current
-        # The version is hashed too, or the same people would try every canary.
-        share = zlib.crc32(f"{canary.manifest.version}/{user}".encode()) % 100
-        return self._loaded(canary) if share < self._percent else self.current
+        chosen = gets_canary(canary.manifest.version, user, self._percent)
+        return self._loaded(canary) if chosen else self.current
 
     @property
     def refused(self) -> dict[str, str]:
@@ -153,6 +152,7 @@ class Follower(Generic[M]):
             if pointer.current is not None:
                 await self._take_current(pointer.current)
             await self._take_canary(pointer)
+            self._forgive({pointer.current, pointer.canary})
         finally:
             self._measure()
 
@@ -173,6 +173,10 @@ class Follower(Generic[M]):
         elif self._canary is None or self._canary.manifest.version != wanted:
             self._canary = await self._acquire(wanted, keep=False)
         self._percent = pointer.canary_percent
+
+    def _forgive(self, named: set[str | None]) -> None:
+        """Forget refusals of what is no longer asked for: asked for again, it is reported anew."""
+        self._refused = {v: refusal for v, refusal in self._refused.items() if v in named}
 
     async def _acquire(self, version: str, *, keep: bool) -> _Live[M] | None:
         before = self._refused.get(version)
@@ -215,13 +219,12 @@ class Follower(Generic[M]):
 
     async def _refuse(self, version: str, reason: str) -> None:
         before = self._refused.get(version)
-        others = [(v, r) for v, r in self._refused.items() if v != version]
-        self._refused = dict([*others, (version, _Refusal(reason, self.clock.monotonic()))][-5:])
+        self._refused[version] = _Refusal(reason, self.clock.monotonic())
         if before is None or before.reason != reason:
             metrics.MODEL_SWAPS.labels(self.model, "refused").inc()
             _log.error("release refused", model=self.model, version=version, reason=reason)
             change = ReleaseChanged(
-                model=self.model, version=version, change="rejected", reason=reason[:4096]
+                model=self.model, version=version, change="rejected", reason=reason[:MAX_REASON]
             )
             await tell(self.report, change)
 

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import msgspec
 
 from shared.contracts.artifact import Artifact, Contents
 from shared.contracts.errors import NotFound, Retryable
@@ -13,8 +15,15 @@ from shared.runtime.clock import Clock
 from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.follow import Follower, Wait
 from shared.runtime.releases.package import Package, packaged
-from shared.runtime.releases.pointer import expect_epoch, promoted, rolled_back, with_canary
-from shared.runtime.releases.port import Manifest, Pointer, Provenance, Smoke
+from shared.runtime.releases.pointer import (
+    expect_epoch,
+    promoted,
+    rolled_back,
+    share_in_words,
+    with_canary,
+    without_canary,
+)
+from shared.runtime.releases.port import Manifest, Moved, Pointer, Provenance, Smoke
 from shared.runtime.releases.report import Change, Report, change_of, tell, unreported
 from shared.runtime.releases.signing import Signer, Verifier
 
@@ -37,8 +46,10 @@ class MemoryReleases:
     cache: Path
     report: Report = unreported
     away: bool = False
+    by: str = "memory"
     _packages: dict[tuple[str, str], Package] = field(default_factory=dict)
     _pointers: dict[str, Pointer] = field(default_factory=dict)
+    _history: dict[str, list[Moved]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(self, model: str, artifact: Artifact, provenance: Provenance) -> Manifest:
@@ -62,20 +73,39 @@ class MemoryReleases:
             raise Retryable("Redis does not answer")
         return self._pointers.get(model, Pointer())
 
-    async def promote(self, model: str, version: str, *, epoch: int) -> Pointer:
+    async def promote(
+        self, model: str, version: str, *, epoch: int, reason: str | None = None
+    ) -> Pointer:
         """As the port."""
         after = promoted(await self._at(model, epoch), version)
-        return await self._move(model, version, after, "promoted")
+        return await self._move(model, after, self._moved("promoted", version, reason))
 
-    async def canary(self, model: str, version: str, *, percent: int, epoch: int) -> Pointer:
+    async def canary(
+        self, model: str, version: str, *, percent: int, epoch: int, reason: str | None = None
+    ) -> Pointer:
         """As the port."""
         after = with_canary(await self._at(model, epoch), version, percent)
-        return await self._move(model, version, after, None)
+        return await self._move(
+            model, after, self._moved("canary", version, reason or share_in_words(percent))
+        )
 
-    async def roll_back(self, model: str, *, epoch: int) -> Pointer:
+    async def take_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:
+        """As the port."""
+        before = await self._at(model, epoch)
+        moved = self._moved("taken_back", str(before.canary), reason)
+        return await self._move(model, without_canary(before), moved)
+
+    async def roll_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:
         """As the port."""
         after = rolled_back(await self._at(model, epoch), await self.versions(model))
-        return await self._move(model, str(after.current), after, "rolled_back")
+        return await self._move(
+            model, after, self._moved("rolled_back", str(after.current), reason)
+        )
+
+    async def history(self, model: str, count: int = 50) -> list[Moved]:
+        """As the port."""
+        await self.pointer(model)
+        return self._history.get(model, [])[: -count - 1 : -1]
 
     async def restore(self, model: str) -> Pointer | None:
         """Find nothing missing: memory forgets all at once, with its readers."""
@@ -125,13 +155,17 @@ class MemoryReleases:
         expect_epoch(model, pointer.epoch, epoch)
         return pointer
 
-    async def _move(
-        self, model: str, version: str, after: Pointer, change: Change | None
-    ) -> Pointer:
-        package = await self.package(model, version)
+    def _moved(self, change: Change, version: str, reason: str | None) -> Moved:
+        return Moved(
+            at_s=self.clock.now(), change=change, version=version, reason=reason, by=self.by
+        )
+
+    async def _move(self, model: str, after: Pointer, moved: Moved) -> Pointer:
+        package = await self.package(model, moved.version)
         self._pointers[model] = after
+        self._history.setdefault(model, []).append(moved)
         self._changed.set()
         self._changed = asyncio.Event()
-        if change is not None:
-            await tell(self.report, change_of(package.manifest, change))
+        told = change_of(package.manifest, cast(Change, moved.change))
+        await tell(self.report, msgspec.structs.replace(told, reason=moved.reason, by=moved.by))
         return after

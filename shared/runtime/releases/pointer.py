@@ -1,5 +1,6 @@
 """How the pointer moves: pure functions from one pointer to the next."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,15 +16,41 @@ def promoted(before: Pointer, version: str) -> Pointer:
 
 
 def with_canary(before: Pointer, version: str, percent: int) -> Pointer:
-    """Return the pointer with `version` served to `percent` of the users; 0 ends the canary."""
+    """Return the pointer with `version` served to `percent` of the users.
+
+    At 0 it is loaded and tested by every replica and served to nobody.
+    """
     if not 0 <= percent <= 100:
         raise Invalid("must lie in 0 … 100", field="percent")
+    if before.current is None:
+        raise Invalid("there is no release in service beside which it could be tried")
+    if before.current == version:
+        raise Invalid(f"{version} is in service for everybody already")
     return msgspec.structs.replace(
-        before,
-        canary=version if percent else None,
-        canary_percent=percent,
-        epoch=before.epoch + 1,
+        before, canary=version, canary_percent=percent, epoch=before.epoch + 1
     )
+
+
+def share_in_words(percent: int) -> str:
+    """Return to whom a canary is served."""
+    return (
+        f"served to {percent} % of the users" if percent else "loaded by replicas, served to nobody"
+    )
+
+
+def without_canary(before: Pointer) -> Pointer:
+    """Return the pointer with the release in service for everybody; `Invalid` without a canary."""
+    if before.canary is None:
+        raise Invalid("there is no canary to take back")
+    return Pointer(current=before.current, previous=before.previous, epoch=before.epoch + 1)
+
+
+def gets_canary(version: str, user: str, percent: int) -> bool:
+    """Whether this user is among the `percent` who get the canary; a user's answer never changes.
+
+    The version is hashed too, or the same people would try every canary.
+    """
+    return zlib.crc32(f"{version}/{user}".encode()) % 100 < percent
 
 
 def rolled_back(before: Pointer, versions: Sequence[str]) -> Pointer:

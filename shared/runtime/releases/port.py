@@ -57,6 +57,19 @@ class Pointer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int = 0
 
 
+class Moved(Struct, frozen=True, kw_only=True):
+    """One change of the pointer: when (seconds since 1970), what, to which version, why, by whom.
+
+    `change` is promoted, canary, taken_back, rolled_back or restored.
+    """
+
+    at_s: float
+    change: str
+    version: str
+    reason: str | None = None
+    by: str | None = None
+
+
 Smoke = Callable[[M, Sequence[Mapping[str, Any]]], str | None]
 """Asks a freshly loaded model the golden examples; returns what is wrong, or None."""
 
@@ -105,19 +118,31 @@ class Releases(Protocol):
         """Return the pointer (all None, epoch 0, before the first release)."""
         ...
 
-    async def promote(self, model: str, version: str, *, epoch: int) -> Pointer:
+    async def promote(
+        self, model: str, version: str, *, epoch: int, reason: str | None = None
+    ) -> Pointer:
         """Make `version` current if the epoch has not moved and no chunk is missing, else `Invalid`.
 
         The five newest versions are kept.
         """
         ...
 
-    async def canary(self, model: str, version: str, *, percent: int, epoch: int) -> Pointer:
-        """Serve `version` to that share of users."""
+    async def canary(
+        self, model: str, version: str, *, percent: int, epoch: int, reason: str | None = None
+    ) -> Pointer:
+        """Serve `version` to that share of users; at 0 replicas only load and test it."""
         ...
 
-    async def roll_back(self, model: str, *, epoch: int) -> Pointer:
+    async def take_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:
+        """End the canary, whatever state its release is in; `Invalid` if there is none."""
+        ...
+
+    async def roll_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:
         """Make the previous release current again."""
+        ...
+
+    async def history(self, model: str, count: int = 50) -> list[Moved]:
+        """Return the newest changes of the pointer, newest first."""
         ...
 
     async def restore(self, model: str) -> Pointer | None:

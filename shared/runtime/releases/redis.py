@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.contracts.artifact import Artifact, Contents, unpack
 from shared.contracts.errors import Invalid, NotFound, Retryable, UndeclaredModel
+from shared.contracts.events import ReleaseChanged
 from shared.contracts.service import Service
 from shared.runtime.clock import Clock
 from shared.runtime.releases.folder import ReleaseFolder
@@ -38,11 +40,20 @@ from shared.runtime.releases.pointer import (
     promoted,
     restored,
     rolled_back,
+    share_in_words,
     to_fields,
     with_canary,
+    without_canary,
 )
-from shared.runtime.releases.port import CHUNK_BYTES, Manifest, Pointer, Provenance, Smoke
-from shared.runtime.releases.report import Change, Report, change_of, tell, unreported
+from shared.runtime.releases.port import CHUNK_BYTES, Manifest, Moved, Pointer, Provenance, Smoke
+from shared.runtime.releases.report import (
+    MAX_REASON,
+    PointerChange,
+    Report,
+    change_of,
+    tell,
+    unreported,
+)
 from shared.runtime.releases.scripts import MOVE, PRUNE
 from shared.runtime.releases.signing import Signer, Verifier
 from shared.runtime.telemetry import log
@@ -75,6 +86,12 @@ class Storage:
     cache: ReleaseFolder
     inline_bytes: int = 64 << 20
     max_bytes: int = 2 << 30
+
+
+class _Move(NamedTuple):
+    change: PointerChange
+    version: str
+    reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +179,9 @@ class RedisReleases:
         whole = await self._upload_kept(model)
         if not whole:
             return None
-        return await self._move(model, restored(kept, whole), "restored", expected=live.epoch)
+        after = restored(kept, whole)
+        move = _Move("restored", str(after.current), "Redis had forgotten everything")
+        return await self._move(model, after, move, expected=live.epoch)
 
     async def _upload_kept(self, model: str) -> list[str]:
         shared, whole = self.storage.shared, []
@@ -186,22 +205,42 @@ class RedisReleases:
             fields = cast(dict[bytes, bytes], await self.redis.hgetall(POINTER.of(model)))
         return from_fields({name.decode(): value.decode() for name, value in fields.items()})
 
-    async def promote(self, model: str, version: str, *, epoch: int) -> Pointer:
+    async def promote(
+        self, model: str, version: str, *, epoch: int, reason: str | None = None
+    ) -> Pointer:
         """Make `version` current if the epoch has not moved and no chunk is missing, else `Invalid`."""
         after = promoted(await self._at(model, epoch), version)
-        moved = await self._move(model, after, "promoted", expected=epoch)
-        await self._prune(model, moved)
-        return moved
+        await self._move(model, after, _Move("promoted", version, reason), expected=epoch)
+        await self._prune(model, after)
+        return after
 
-    async def canary(self, model: str, version: str, *, percent: int, epoch: int) -> Pointer:
-        """Serve `version` to `percent` of the users; 0 ends the canary."""
+    async def canary(
+        self, model: str, version: str, *, percent: int, epoch: int, reason: str | None = None
+    ) -> Pointer:
+        """Serve `version` to `percent` of the users; at 0 replicas only load and test it."""
         after = with_canary(await self._at(model, epoch), version, percent)
-        return await self._move(model, after, "canary", expected=epoch)
+        move = _Move("canary", version, reason or share_in_words(percent))
+        return await self._move(model, after, move, expected=epoch)
 
-    async def roll_back(self, model: str, *, epoch: int) -> Pointer:
+    async def take_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:
+        """End the canary, whatever state its release is in; `Invalid` if there is none."""
+        before = await self._at(model, epoch)
+        after, move = without_canary(before), _Move("taken_back", str(before.canary), reason)
+        return await self._move(model, after, move, expected=epoch)
+
+    async def roll_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:
         """Make the previous release current again; the one before that becomes the previous."""
         after = rolled_back(await self._at(model, epoch), await self.versions(model))
-        return await self._move(model, after, "rolled_back", expected=epoch)
+        move = _Move("rolled_back", str(after.current), reason)
+        return await self._move(model, after, move, expected=epoch)
+
+    async def history(self, model: str, count: int = 50) -> list[Moved]:
+        """Return the newest changes of the pointer, newest first."""
+        self._may_read(model)
+        async with _reachable():
+            found = await self.redis.xrevrange(LOG.of(model), count=count)
+        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], found)
+        return [_moved(entry_id, fields) for entry_id, fields in entries]
 
     async def _at(self, model: str, epoch: int) -> Pointer:
         self._may_change(model)
@@ -209,26 +248,36 @@ class RedisReleases:
         expect_epoch(model, pointer.epoch, epoch)
         return pointer
 
-    async def _move(self, model: str, after: Pointer, change: str, *, expected: int) -> Pointer:
-        version = (after.canary if change == "canary" else None) or after.current
-        if version is None:
-            raise Invalid(f"{model} has no release")
-        manifest = await self.manifest(model, version)
-        if manifest.store == "folder":
-            await asyncio.to_thread(self.storage.shared.content, manifest)
-        keys = [POINTER.of(model), LOG.of(model), *self._part_keys(manifest)]
+    async def _move(self, model: str, after: Pointer, move: "_Move", *, expected: int) -> Pointer:
+        manifest = await self._whole(model, move)
+        parts = self._part_keys(manifest) if manifest else []
+        keys = [POINTER.of(model), LOG.of(model), *parts]
         fields = [text for pair in to_fields(after).items() for text in pair]
-        arguments = [str(expected), hint_channel(model), change, version, *fields]
+        what = (move.change, move.version, move.reason or "", self.service.name)
+        arguments = [str(expected), hint_channel(model), *what, *fields]
         async with _reachable():
             outcome, detail = await self.redis.eval(MOVE, len(keys), *keys, *arguments)
         if outcome == b"epoch":
             expect_epoch(model, int(detail), expected)
         if outcome == b"missing":
-            raise Invalid(f"{model} {version} is incomplete: {detail.decode()} is missing")
+            raise Invalid(f"{model} {move.version} is incomplete: {detail.decode()} is missing")
         await asyncio.to_thread(self.storage.shared.save_pointer, model, after)
-        if change in {"promoted", "rolled_back"}:
-            await tell(self.report, change_of(manifest, cast(Change, change)))
+        if move.change != "restored":
+            about = ReleaseChanged(model=model, version=move.version, change=move.change)
+            told = change_of(manifest, move.change) if manifest else about
+            reason = move.reason and move.reason[:MAX_REASON]
+            by = self.service.name
+            await tell(self.report, msgspec.structs.replace(told, reason=reason, by=by))
         return after
+
+    async def _whole(self, model: str, move: "_Move") -> Manifest | None:
+        """Return the release that comes into service; None for one that goes, which may be damaged."""
+        if move.change == "taken_back":
+            return None
+        manifest = await self.manifest(model, move.version)
+        if manifest.store == "folder":
+            await asyncio.to_thread(self.storage.shared.content, manifest)
+        return manifest
 
     async def _prune(self, model: str, pointer: Pointer) -> None:
         """Remove all but the newest five versions and those that the pointer names."""
@@ -329,6 +378,17 @@ class RedisReleases:
     def _may_change(self, model: str) -> None:
         if model not in self.service.releases:
             raise UndeclaredModel(f"{self.service.name} does not declare releases of {model!r}")
+
+
+def _moved(entry_id: bytes, fields: dict[bytes, bytes]) -> Moved:
+    texts = {name.decode(): value.decode() for name, value in fields.items()}
+    return Moved(
+        at_s=int(entry_id.partition(b"-")[0]) / 1000,
+        change=texts["change"],
+        version=texts["version"],
+        reason=texts.get("reason") or None,
+        by=texts.get("by") or None,
+    )
 
 
 @asynccontextmanager

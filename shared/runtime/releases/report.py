@@ -9,7 +9,20 @@ from shared.runtime.releases.port import Manifest
 from shared.runtime.telemetry import log
 
 Report = Callable[[ReleaseChanged], Awaitable[None]]
-Change = Literal["published", "promoted", "refused", "rolled_back", "loaded", "rejected"]
+Change = Literal[
+    "published",
+    "promoted",
+    "refused",
+    "rolled_back",
+    "loaded",
+    "rejected",
+    "canary",
+    "taken_back",
+]
+PointerChange = Literal["promoted", "canary", "taken_back", "rolled_back", "restored"]
+"""What can happen to the pointer."""
+
+MAX_REASON = 4096
 
 _log = log(__name__)
 

@@ -7,16 +7,17 @@ for i = 3, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return {'missing', KEYS[i]} end
 end
 redis.call('DEL', KEYS[1])
-for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', '1000', '*',
-           'change', ARGV[3], 'version', ARGV[4], unpack(ARGV, 5))
+           'change', ARGV[3], 'version', ARGV[4], 'reason', ARGV[5], 'by', ARGV[6],
+           unpack(ARGV, 7))
 redis.call('PUBLISH', ARGV[2], ARGV[4])
 return {'moved', KEYS[1]}
 """
 """Replace the pointer if its epoch has not moved and all parts of the release exist.
 
-KEYS: pointer, log, then the parts. ARGV: expected epoch, channel, change, version, then the
-pointer's new fields and values."""
+KEYS: pointer, log, then the parts. ARGV: expected epoch, channel, change, version, reason, who,
+then the pointer's new fields and values."""
 
 PRUNE = """
 for _, field in ipairs({'current', 'previous', 'canary'}) do

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shared.contracts import events as ev
 from shared.contracts.envelope import MAX_BYTES, Envelope, decode, encode, header, headers_of, utc
 from shared.contracts.errors import Invalid
-from shared.contracts.topics import BEHAVIOUR, ERASURES, NO_KEY, wrap
+from shared.contracts.topics import BEHAVIOUR, ERASURES, MODELS, NO_KEY, wrap
 
 SEEN = ev.Behaviour(action="view_item", items=(ev.Touched("sku:1 😀"),))
 
@@ -116,3 +116,17 @@ def test_an_answer_to_an_erasure_does_not_overwrite_the_request() -> None:
     )
     assert ERASURES.key_of(asked) == "u"
     assert ERASURES.key_of(answer) == "u/trainer"
+
+
+def test_no_fact_about_a_release_hides_another() -> None:
+    """Compaction would leave that a replica loaded a release, and drop that it was promoted."""
+    facts = [
+        ev.ReleaseChanged(model=model, version=version, change=change, replica=replica)  # type: ignore[arg-type]
+        for model in ("recommend", "ratings")
+        for version in ("1", "2")
+        for change, replica in (
+            ("promoted", None), ("taken_back", None), ("loaded", "a"), ("loaded", "b"), ("rejected", "a"),
+        )
+    ]  # fmt: skip
+    keys = {MODELS.key_of(wrap(MODELS, fact, id="1", source="s", time=utc(0))) for fact in facts}
+    assert len(keys) == len(facts)
