@@ -25,7 +25,7 @@ TOPIC_OF: dict[type[Any], Topic[Any]] = {
     Shopper: SHOPPERS,
     Identity: IDENTITIES,
 }
-_TYPES = {t: (t.type, f"/schemas/{t.type}.json") for t in TOPIC_OF.values()}
+_TYPES = {fact: (t, t.type, f"/schemas/{t.type}.json") for fact, t in TOPIC_OF.items()}
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -73,8 +73,7 @@ def accepted(
     if type(fact) is Claim:
         user = fact.user
         fact = Identity(anonid=fact.anonid, user=pseudonym(user))
-    topic = TOPIC_OF[type(fact)]
-    type_, schema = _TYPES[topic]
+    topic, type_, schema = _TYPES[type(fact)]
     if incoming.type is not None and incoming.type != type_:
         raise Invalid(f"this door takes {type_}", field="type")
     if topic is BEHAVIOUR and user is None and incoming.anonid is None:
@@ -94,7 +93,7 @@ def accepted(
         sessionid=incoming.sessionid,
         seq=incoming.seq,
         receivedat=context.now,
-        consent=granted(incoming.consent, gpc=context.gpc),
+        consent=granted(incoming.consent, context.gpc),
         causedby=incoming.causedby,
         traceparent=incoming.traceparent or context.traceparent,
     )

@@ -10,7 +10,7 @@ _ALL_WORDS = frozenset({"all", "granted"})
 
 
 @lru_cache(maxsize=1024)
-def granted(stated: str | None, *, gpc: bool) -> str | None:
+def granted(stated: str | None, gpc: bool) -> str | None:
     """Return the envelope's spelling of the purposes that are allowed; None if nobody was asked.
 
     Global Privacy Control (W3C, header ``Sec-GPC: 1``) asks that data be not sold or shared and

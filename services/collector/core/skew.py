@@ -43,19 +43,23 @@ def happened(
         raise Invalid("needs a UTC offset, such as 2026-05-04T12:00:00Z", field="time")
     if sent_at is not None and sent_at.tzinfo is not None and abs(sent_at - now) > AHEAD_KEPT:
         time += now - sent_at
-    ahead = time - now
-    if ahead > AHEAD_KEPT:
-        if ahead > AHEAD_CORRECTED:
-            raise Invalid(f"is {_days(ahead)} ahead of our clock; set the sender's", field="time")
-        return now
-    if oldest is not None and -ahead > oldest:
+    if time > now:
+        return _ahead(time, now)
+    if oldest is not None and now - time > oldest:
         raise Invalid(
-            f"is {_days(-ahead)} old, this key takes {oldest.days}; load history with a secret key",
+            f"is {_days(now - time)} old, this key takes {oldest.days}; load history with a secret key",
             field="time",
         )
     if time < EARLIEST:
         raise Invalid("lies before 1990; send seconds as RFC 3339 text", field="time")
     return time
+
+
+def _ahead(time: datetime, now: datetime) -> datetime:
+    ahead = time - now
+    if ahead > AHEAD_CORRECTED:
+        raise Invalid(f"is {_days(ahead)} ahead of our clock; set the sender's", field="time")
+    return now if ahead > AHEAD_KEPT else time
 
 
 def _days(span: timedelta) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from services.collector.relay.sink import LOG_HEADER, SEQ_HEADER, Heads, Slot
+from services.collector.relay.batch import Batches, RecordBatch
+from services.collector.relay.sink import LOG_HEADER, SEQ_HEADER, Slot
 from services.collector.wal.format import Named, Record
 from services.collector.wal.index import Place
 from shared.contracts.errors import Retryable
@@ -43,7 +44,7 @@ class KafkaSink:
         self._bootstrap = bootstrap
         self._connection = connection
         self._log = log.encode()
-        self._heads = Heads(log, topics)
+        self._batches = Batches(log, topics, most_bytes=_BATCH_BYTES)
         self._producer: Any = None
 
     async def open(self) -> None:
@@ -93,37 +94,15 @@ class KafkaSink:
         return dict(zip(batches, results, strict=True))  # type: ignore[arg-type]
 
     async def _append(self, slot: Slot, records: Sequence[Record]) -> list[int]:
-        sent: list[tuple[int, Any]] = []
-        at = 0
-        while at < len(records):
-            batch = self._producer.create_batch()
-            count = self._fill(batch, records, at)
-            sent.append((count, await self._send(batch, slot)))
-            at += count
+        batches = self._batches.of(slot.topic, records)
+        sent = [(batch.record_count(), await self._send(batch, slot)) for batch in batches]
         offsets: list[int] = []
         for count, future in sent:
             base = (await future).offset
             offsets.extend(range(base, base + count))
         return offsets
 
-    def _fill(self, batch: Any, records: Sequence[Record], at: int) -> int:
-        """Put records from `at` on into the batch until it is full; return how many."""
-        headers_of = self._heads.of
-        append = batch.append
-        for n in range(at, len(records)):
-            record = records[n]
-            taken = append(
-                timestamp=record.at_ms,
-                key=record.key,
-                value=record.value,
-                headers=headers_of(record),
-            )
-            if taken is None:
-                return n - at
-        return len(records) - at
-
-    async def _send(self, batch: Any, slot: Slot) -> Any:
-        batch.close()
+    async def _send(self, batch: RecordBatch, slot: Slot) -> Any:
         while True:
             try:
                 return await self._producer.send_batch(batch, slot.topic, partition=slot.partition)

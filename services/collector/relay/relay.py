@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -74,7 +75,7 @@ class Relay:
         self._source, self._sink, self._clock = source, sink, clock
         self._topics = topics
         self._on_published = on_published
-        self._partitions: dict[str, int] = {}
+        self._slots: dict[str, list[Slot]] = {}
         self._known: dict[int, Place] = {}
         self._doubtful = begin.doubtful
         """Records up to this number may have been sent already."""
@@ -101,7 +102,7 @@ class Relay:
                 raise
 
     async def _relay(self) -> None:
-        self._partitions.clear()
+        self._slots.clear()
         fresh = True
         monotonic = self._clock.monotonic
         began, pause = monotonic(), 0.0
@@ -123,31 +124,30 @@ class Relay:
         _log.info("records that Kafka has already: %d", len(self._known))
 
     async def _ship(self, group: Sequence[Record]) -> list[Published]:
-        batches: dict[Slot, list[Record]] = {}
+        batches: defaultdict[Slot, list[Record]] = defaultdict(list)
         known = self._known
+        published: list[Published] = []
         for record in group:
-            if known and record.seq in known:
+            if known and (place := known.pop(record.seq, None)) is not None:
+                published.append(Published(record.seq, record.digest, *place))
                 continue
-            n = self._partitions.get(record.topic) or await self._count(record.topic)
-            slot = Slot(record.topic, partition_of(record.key, n))
-            batches.setdefault(slot, []).append(record)
+            slots = self._slots.get(record.topic) or await self._slots_of(record.topic)
+            batches[slots[partition_of(record.key, len(slots))]].append(record)
         self._doubtful = max(self._doubtful, group[-1].seq)
         offsets = await self._sink.write(batches) if batches else {}
-        there: dict[int, Published] = {}
         for slot, records in batches.items():
             topic, partition = slot
-            for record, offset in zip(records, offsets[slot], strict=True):
-                seq = record.seq
-                there[seq] = Published(seq, record.digest, topic, partition, offset)
-        if known:
-            for record in group:
-                if (place := known.pop(record.seq, None)) is not None:
-                    there[record.seq] = Published(record.seq, record.digest, *place)
-        return [there[record.seq] for record in group]
+            published += [
+                Published(record.seq, record.digest, topic, partition, offset)
+                for record, offset in zip(records, offsets[slot], strict=True)
+            ]
+        published.sort()
+        return published
 
-    async def _count(self, topic: str) -> int:
-        n = self._partitions[topic] = await self._sink.partitions(topic)
-        return n
+    async def _slots_of(self, topic: str) -> list[Slot]:
+        n = await self._sink.partitions(topic)
+        slots = self._slots[topic] = [Slot(topic, partition) for partition in range(n)]
+        return slots
 
     async def _note(self, published: Sequence[Published]) -> None:
         while True:

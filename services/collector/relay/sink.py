@@ -9,6 +9,8 @@ from shared.contracts.envelope import CONTENT_TYPE
 
 LOG_HEADER = "wal_log"
 SEQ_HEADER = "wal_seq"
+CE_ID_HEADER = "ce_id"
+TRACE_HEADER = "traceparent"
 
 
 class Heads:
@@ -24,15 +26,19 @@ class Heads:
             for name, type_ in topics
         }
 
+    def shared(self, topic: str) -> Sequence[tuple[str, bytes]]:
+        """Return the headers of every record of the topic."""
+        return self._shared[topic]
+
     def of(self, record: Record) -> list[tuple[str, bytes]]:
         """Return the record's headers: what it is, and its log and number there."""
         headers = [
             *self._shared[record.topic],
             (SEQ_HEADER, b"%d" % record.seq),
-            ("ce_id", record.id),
+            (CE_ID_HEADER, record.id),
         ]
         if record.trace:
-            headers.append(("traceparent", record.trace))
+            headers.append((TRACE_HEADER, record.trace))
         return headers
 
 

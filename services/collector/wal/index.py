@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,8 +121,7 @@ class Index:
             self._roll(published[0].seq)
         if self._fd is None:
             self._fd = os.open(self._files[-1].path, os.O_WRONLY | os.O_APPEND)
-        numbers = self._numbers
-        self._add(b"".join([_packed(p, numbers[p.topic]) for p in published]))
+        self._add(_packed(published, self._numbers))
         self.last = published[-1].seq
 
     async def sync(self) -> None:
@@ -216,10 +215,15 @@ class Index:
         return entries[:whole]
 
 
-def _packed(published: Published, topic: int) -> bytes:
-    _, digest, _, partition, offset = published
-    check = digest ^ digest >> 32 ^ offset ^ offset >> 32 ^ topic << 16 ^ partition ^ _SEED
-    return _ENTRY.pack(digest, offset, topic, partition, check & 0xFFFFFFFF)
+def _packed(published: Sequence[Published], numbers: Mapping[str, int]) -> bytes:
+    _, digests, topics, partitions, offsets = zip(*published, strict=True)
+    entries = np.empty(len(published), ENTRY_DTYPE)
+    entries["digest"] = np.array(digests, np.uint64)
+    entries["offset"] = offsets
+    entries["topic"] = [numbers[topic] for topic in topics]
+    entries["partition"] = partitions
+    entries["check"] = _check(entries)
+    return entries.tobytes()
 
 
 def _check(entries: NDArray[np.void]) -> NDArray[np.uint32]:
