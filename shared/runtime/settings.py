@@ -29,7 +29,10 @@ def _with_sasl(value: V, info: ValidationInfo) -> V:
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+    scheme, _, rest = url.get_secret_value().partition("://")
+    if "cluster" in scheme or "sentinel" in scheme or "," in rest.rpartition("@")[2]:
+        raise ValueError("Redis Cluster and Sentinel are not supported yet: name one server")
+    if scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("starts with redis://, rediss:// or unix://")
     return url
 
@@ -73,7 +76,8 @@ class Settings(BaseSettings):
         None, validate_default=True, description="of that user"
     )
     redis: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="address, with password if there is one"
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="address, with password if there is one; rediss://…?ssl_ca_certs=FILE for TLS",
     )
     code_version: str | None = Field(
         None, description="name of the code that runs, in dead letters; default: a hash of it"
@@ -156,6 +160,6 @@ def _loggable(value: Any) -> Any:
         scheme, mark, rest = value.get_secret_value().partition("://")
         if not mark:
             return MASK
-        _, at, place = rest.rpartition("@")
-        return f"{scheme}://{MASK}@{place}" if at else f"{scheme}://{rest}"
+        _, at, place = rest.partition("?")[0].rpartition("@")
+        return f"{scheme}://{MASK}@{place}" if at else f"{scheme}://{place}"
     return str(value) if isinstance(value, Path) else value

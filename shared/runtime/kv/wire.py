@@ -15,7 +15,9 @@ import hiredis
 from redis.asyncio import Connection, Redis
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
+    ClusterError,
     ConnectionError,
     MasterDownError,
     OutOfMemoryError,
@@ -119,7 +121,11 @@ class _Sockets:
                 raise TimeoutError(f"no answer within {allowed_s:g} s") from error
             raise
         self._due.pop(connection, None)
-        self._idle.append(connection)
+        if ReadOnlyError in map(type, answers):
+            # A primary no more; its name may lead to the new one by now.
+            await connection.disconnect(nowait=True)
+        else:
+            self._idle.append(connection)
         return answers
 
     def _limit(self, connection: Any, allowed_s: float) -> None:
@@ -178,6 +184,10 @@ def checked(answers: list[Any]) -> list[Any]:
     for answer in answers:
         if isinstance(answer, AWAY):
             raise _retryable(answer) from answer
+        if isinstance(answer, AskError | ClusterError):
+            raise RedisError(
+                "this Redis is one of a cluster, which is not supported yet: name a single server"
+            ) from answer
         if isinstance(answer, RedisError):
             raise answer
     return answers

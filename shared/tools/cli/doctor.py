@@ -191,11 +191,13 @@ def store(url: str) -> Iterator[Finding]:
         return
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            settings = client.config_get("appendonly", "maxmemory-policy")
+            settings = client.config_get("appendonly", "maxmemory-policy", "cluster-enabled")
     except (redis.RedisError, ValueError) as error:
         yield Finding("Redis", "ill", str(error), "start it, or correct SHOPLOOP_REDIS")
         return
     yield Finding("Redis", "well", "answers")
+    if settings.get("cluster-enabled") == "yes":
+        yield Finding("Redis", "ill", "is one of a cluster", "name a single server")
     for name, right in {"appendonly": "yes", "maxmemory-policy": "noeviction"}.items():
         if settings.get(name, right) != right:
             cure = f"CONFIG SET {name} {right}: keys in the vault cannot be rebuilt"

@@ -155,7 +155,7 @@ def _with(model: str, use: Callable[[RedisReleases], Awaitable[T]]) -> T:
         service = Service(
             NAME, "Moves releases by hand.", processes=(), writes=(MODELS,), releases=(model,)
         )
-        redis, bus = connect(_redis_url()), kafka_bus(service)
+        bus, redis = kafka_bus(service), connect(_redis_url())
         try:
             return await use(_releases(redis, service, bus))
         finally:

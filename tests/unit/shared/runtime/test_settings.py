@@ -55,6 +55,23 @@ def test_what_is_logged_holds_no_secret() -> None:
     assert "hunter2" not in str(described)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["redis+cluster://a:1", "rediss+sentinel://a:1/mymaster", "redis://a:1,b:2", "redis://u:p,w@a:1,b:2"],
+)  # fmt: skip
+def test_a_cluster_of_redis_is_refused(url: str) -> None:
+    """Keys would land on one node of several, and nobody would know until it fails."""
+    with pytest.raises(WrongSettings, match="Cluster and Sentinel are not supported yet"):
+        read(Own, redis=url)
+    assert read(Own, redis="redis://:p,w@a:1").described()["redis"] == f"redis://{MASK}@a:1"
+
+
+def test_a_password_behind_the_address_is_not_logged() -> None:
+    """The library takes it there, too."""
+    described = read(Own, redis="rediss://a:1/0?password=hunter2&ssl_ca_certs=/x").described()
+    assert described["redis"] == "rediss://a:1/0"
+
+
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose files pass on variables that nobody set, and every service would refuse to start."""
     monkeypatch.setenv("SHOPLOOP_PORT", "")
