@@ -42,6 +42,8 @@ WAYS_OUT = frozenset(
      "structlog", "logging", "prometheus_client"}
 )  # fmt: skip
 OURS = ("shared.contracts", "shared.learning")
+KAFKA = frozenset({"aiokafka", "kafka", "faust", "confluent_kafka"})
+REDIS = frozenset({"redis", "hiredis", "valkey", "glide"})
 PICKLES = frozenset({"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"})
 CLOCKS = frozenset(
     {"time.time", "time.monotonic", "time.perf_counter", "time.time_ns", "time.monotonic_ns",
@@ -63,6 +65,16 @@ def ways_out(source: Source) -> Iterator[ast.AST]:
         leads_out = any(f"{module}.".startswith(f"{way}.") for way in WAYS_OUT)
         if leads_out or (ours and not module.startswith((*OURS, own))):
             yield node
+
+
+def kafka_clients(source: Source) -> Iterator[ast.AST]:
+    """Imports of a Kafka client."""
+    yield from (node for node, module in _imports(source.tree) if module.split(".")[0] in KAFKA)
+
+
+def redis_clients(source: Source) -> Iterator[ast.AST]:
+    """Imports of a Redis client."""
+    yield from (node for node, module in _imports(source.tree) if module.split(".")[0] in REDIS)
 
 
 def caught_everything(source: Source) -> Iterator[ast.AST]:

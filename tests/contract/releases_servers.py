@@ -21,7 +21,9 @@ def free_port() -> int:
 def redis_server(folder: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Redis until the block ends; it accepts connections when the block begins."""
     options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    with subprocess.Popen([str(find_server()), *options, *more], stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        [str(find_server()), *options, *more], stdout=subprocess.DEVNULL
+    ) as server:
         try:
             _wait(port, time.monotonic() + 20)
             yield server
