@@ -10,7 +10,7 @@ from msgspec import Struct
 from shared.learning.arrays import Floats
 from shared.learning.evaluation import gate
 from shared.learning.evaluation.bootstrap import Interval
-from shared.learning.evaluation.gate import Guardrail
+from shared.learning.evaluation.gate import Guardrail, Margin, Measure
 
 Decision = Literal["promote", "refuse"]
 POPULARITY = "popularity"
@@ -30,6 +30,19 @@ GUARDRAILS: Mapping[str, Guardrail] = MappingProxyType(
 places that do not go to the most popular hundredth of the items."""
 
 
+class Side(Struct, frozen=True, kw_only=True):
+    """A side metric of candidate and reference, and what the candidate's must reach.
+
+    `low` and `high` bound the interval of how far it lies above that.
+    """
+
+    candidate: float
+    reference: float
+    bound: float
+    low: float
+    high: float
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
     """What the gate decided, and why; `difference` is candidate minus reference in nDCG@10."""
 
@@ -40,6 +53,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     low: float
     high: float
     questions: int
+    sides: dict[str, Side] = {}
 
     @property
     def passed(self) -> bool:
@@ -58,7 +72,7 @@ class Contest:
     candidate, other : (n_questions,) floats
         nDCG@10 of both sides for the same shoppers.
     sides : mapping
-        Side metric to the values of candidate and other, higher is better.
+        Side metric to how it is measured of candidate and other, higher is better.
     due : sequence of str
         Reasons to renew a release that is as good: its age, a request, an erasure.
     forced : bool
@@ -68,7 +82,7 @@ class Contest:
     reference: str
     candidate: Floats
     other: Floats
-    sides: Mapping[str, tuple[float, float]]
+    sides: Mapping[str, Measure]
     due: Sequence[str] = ()
     forced: bool = False
 
@@ -76,42 +90,46 @@ class Contest:
 def judge(contest: Contest, *, seed: int) -> Verdict:
     """Promote what is better by more than noise, or as good within noise and due; else refuse.
 
-    Noise is the 95 % bootstrap interval of the shoppers' paired differences. With too few
+    Noise is the 95 % bootstrap interval of the shoppers' paired differences; so it is for the
+    guardrails, which refuse only what lies below its bound with the whole interval. With too few
     shoppers to tell, a candidate passes if it is due.
     """
     n = len(contest.candidate)
     if n < MIN_QUESTIONS:
         reason = f"only {n} shoppers could be asked; {MIN_QUESTIONS} are needed to tell"
-        return _verdict(contest, Interval(0.0, 0.0, 0.0), _if_due(contest), [reason])
+        return _verdict(contest, gate.Verdict(True, Interval(0, 0, 0), (), {}), [reason])
     rails = {} if contest.reference == POPULARITY else GUARDRAILS
     found = gate.judge(
         contest.candidate, contest.other, sides=contest.sides, guardrails=rails, seed=seed
     )
     if not found.passed:
-        return _verdict(contest, found.difference, "refuse", found.reasons)
-    if found.difference.low > 0:
-        reason = f"better than {contest.reference} by more than noise"
-        return _verdict(contest, found.difference, "promote", [reason])
-    reason = f"as good as {contest.reference} within noise"
-    return _verdict(contest, found.difference, _if_due(contest), [reason])
+        return _verdict(contest, found, found.reasons)
+    how = "better than {} by more than" if found.difference.low > 0 else "as good as {} within"
+    return _verdict(contest, found, [how.format(contest.reference) + " noise"])
 
 
-def _if_due(contest: Contest) -> Decision:
-    return "promote" if contest.due else "refuse"
-
-
-def _verdict(
-    contest: Contest, difference: Interval, decision: Decision, reasons: Sequence[str]
-) -> Verdict:
-    told = [*reasons, *contest.due] if decision == "promote" else [*reasons]
-    if decision == "refuse" and contest.forced:
-        decision, told = "promote", [*told, "forced by whoever asked for the job"]
+def _verdict(contest: Contest, found: gate.Verdict, reasons: Sequence[str]) -> Verdict:
+    promoted = found.passed and (found.difference.low > 0 or bool(contest.due))
+    told = [*reasons, *contest.due] if promoted else [*reasons]
+    if not promoted and contest.forced:
+        promoted, told = True, [*told, "forced by whoever asked for the job"]
     return Verdict(
-        decision=decision,
+        decision="promote" if promoted else "refuse",
         reasons=tuple(told),
         reference=contest.reference,
-        difference=difference.mean,
-        low=difference.low,
-        high=difference.high,
+        difference=found.difference.mean,
+        low=found.difference.low,
+        high=found.difference.high,
         questions=len(contest.candidate),
+        sides={name: _side(margin) for name, margin in found.margins.items()},
+    )
+
+
+def _side(margin: Margin) -> Side:
+    return Side(
+        candidate=margin.value,
+        reference=margin.current,
+        bound=margin.bound,
+        low=margin.above.low,
+        high=margin.above.high,
     )

@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from services.trainer.core.blend import WEIGHTS, Weights
+from services.trainer.core.weights import WEIGHTS, Weights
 from shared.learning.features.interactions import Interactions
 from shared.learning.models.ials import Ials, IalsSettings
 from shared.learning.models.item_knn import ItemKnn, ItemKnnSettings
@@ -15,6 +15,7 @@ from shared.learning.models.popularity import Popularity, Trending
 from shared.learning.models.slim import LocalSlim, SlimSettings
 
 DAY_S = 86_400.0
+SOURCES = ("slim", "ials", "knn", "popular", "trending")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Recipe:
 def fit_all(events: Interactions, recipe: Recipe, workers: int) -> dict[str, Any]:
     """Return all models of a release by the name of their source."""
     return {
-        "slim": fit_slim(events, recipe),
+        "slim": fit_slim(events, recipe, workers),
         "ials": fit_ials(events, recipe, workers),
         "knn": fit_knn(events, recipe),
         **fit_simple(events),
@@ -82,9 +83,9 @@ def fit_simple(events: Interactions) -> dict[str, Any]:
     }
 
 
-def fit_slim(events: Interactions, recipe: Recipe) -> LocalSlim:
+def fit_slim(events: Interactions, recipe: Recipe, workers: int) -> LocalSlim:
     """Return the item-item model."""
-    return LocalSlim.fit(aged(events, recipe.half_life_days), recipe.slim)
+    return LocalSlim.fit(aged(events, recipe.half_life_days), recipe.slim, workers=workers)
 
 
 def fit_knn(events: Interactions, recipe: Recipe) -> ItemKnn:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from shared.learning.arrays import Ints
 from shared.learning.evaluation.judge import Questions
 from shared.learning.evaluation.splits import Split, by_time
 from shared.learning.features.interactions import Interactions
@@ -25,8 +26,23 @@ def questions(parts: Split, *, limit: int, seed: int, max_history: int = 200) ->
     able = np.flatnonzero(np.bincount(future.user, future.weight > 0, past.n_users) * known)
     drawn = np.random.default_rng(seed).permutation(able)
     # Some met all of it before, so a few more are drawn than are asked.
-    chosen = np.zeros(past.n_users, dtype=bool)
-    chosen[drawn[: 2 * limit]] = True
-    wanted = future.where(chosen[future.user] & (future.weight > 0))
-    asked = Questions.of(past.where(chosen[past.user]), wanted).sample(limit, seed=seed)
+    chosen = np.sort(drawn[: 2 * limit])
+    wanted = _of_users(future.where(future.weight > 0), chosen)
+    asked = Questions.of(_of_users(past, chosen), wanted).sample(limit, seed=seed)
     return Questions([h.newest(max_history) for h in asked.histories], asked.relevant)
+
+
+def _of_users(events: Interactions, users: Ints) -> Interactions:
+    """Return the events of `users` (rising), who are numbered anew in their order."""
+    number = np.full(events.n_users, -1, dtype=np.int32)
+    number[users] = np.arange(len(users))
+    theirs = number[events.user]
+    kept = theirs >= 0
+    return Interactions(
+        theirs[kept],
+        events.item[kept],
+        events.time_s[kept],
+        events.weight[kept],
+        len(users),
+        events.n_items,
+    )

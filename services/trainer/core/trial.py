@@ -1,20 +1,43 @@
 """A recipe put to the test on the newest part of the history."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.trainer.core import gate
-from services.trainer.core.blend import Parts, Weights, weights_to_try
+from services.trainer.core.blend import sources
+from services.trainer.core.board import Board
 from services.trainer.core.gate import POPULARITY
-from services.trainer.core.quality import K, ask_all, figures, popular_share
+from services.trainer.core.quality import K, figures, head, share_of_places
+from services.trainer.core.weights import WEIGHTS, Weights, chosen
+from shared.learning.evaluation.gate import Measure
 from shared.learning.evaluation.judge import Questions, Score
 from shared.learning.evaluation.metrics import Lists, coverage, ndcg
 from shared.learning.models.popularity import Popularity
 
 CANDIDATE = "candidate"
+REFERENCE = "reference"
+"""The source that stands for a release in service on the board."""
 ENOUGH_TO_CHOOSE = 200
 """Shoppers from which on the blend's weights are chosen on one half and judged on the other."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the candidate is held against.
+
+    Parameters
+    ----------
+    name : str
+    score : callable, optional
+        How it scores; None for the very models of the candidate, blended by other `weights`.
+    weights : mapping
+        Of the candidate's models.
+    """
+
+    name: str
+    score: Score | None = None
+    weights: Weights = field(default_factory=lambda: {REFERENCE: 1.0})
 
 
 @dataclass(frozen=True)
@@ -44,19 +67,22 @@ class Trial:
             reference=self.reference,
             candidate=ndcg(ours, K),
             other=ndcg(theirs, K),
-            sides={
-                name: (measure(ours), measure(theirs)) for name, measure in self._sides().items()
-            },
+            sides=self._sides(),
             due=due,
             forced=forced,
         )
         return gate.judge(contest, seed=seed)
 
-    def _sides(self) -> Mapping[str, Callable[[Lists], float]]:
-        popularity = self.popular.item_scores
+    def _sides(self) -> Mapping[str, Measure]:
+        ours, theirs = self.lists[CANDIDATE], self.lists[self.reference]
+        n_items, popular = self.popular.n_items, head(self.popular.item_scores)
+
+        def both(measure: Callable[[Lists], float]) -> Measure:
+            return lambda rows: (measure(ours.where(rows)), measure(theirs.where(rows)))
+
         return {
-            "coverage": lambda lists: coverage(lists, K, len(popularity)),
-            "variety": lambda lists: 1 - popular_share(lists, popularity),
+            "coverage": both(lambda lists: coverage(lists, K, n_items)),
+            "variety": both(lambda lists: 1 - share_of_places(lists, popular)),
         }
 
     def offline(self, seed: int) -> dict[str, Any]:
@@ -68,9 +94,9 @@ class Trial:
 def trial(
     models: Mapping[str, Any],
     asked: Questions,
-    reference: tuple[str, Score] | None,
+    reference: Reference | None,
     *,
-    weights: Weights,
+    weights: Weights | None,
     half_life_s: float,
     extra: Mapping[str, Any],
 ) -> Trial:
@@ -82,36 +108,31 @@ def trial(
         What goes into the blend; ``popular`` among them.
     asked : Questions
         What is asked.
-    reference : (name, score), optional
+    reference : Reference, optional
         The release in service; popularity without one.
-    weights : mapping
-        The blend's weights where there are too few shoppers to choose better ones.
+    weights : mapping, optional
+        The blend's weights of the release in service, which stay unless others are better by
+        more than noise; None without one.
     half_life_s : float
         Seconds after which an event of a live history says half as much.
     extra : mapping
         Models that are only compared.
     """
-    popular = models["popular"]
-    if len(asked.histories) >= ENOUGH_TO_CHOOSE:
-        half = len(asked.histories) // 2
-        weights = _best(Parts(models, half_life_s), _part(asked, slice(half)), weights)
-        asked = _part(asked, slice(half, None))
-    parts = Parts({**models, **extra}, half_life_s)
-    scorers = {name: parts.one(name) for name in (*models, *extra)}
-    scorers[POPULARITY] = scorers.pop("popular")
-    scorers[CANDIDATE] = parts.blend(weights)
-    name, scorer = reference or (POPULARITY, scorers[POPULARITY])
-    lists = ask_all({**scorers, name: scorer}, asked)
-    return Trial(lists, name, weights, popular, len(asked.histories))
-
-
-def _part(asked: Questions, part: slice) -> Questions:
-    return Questions(asked.histories[part], asked.relevant[part])
-
-
-def _best(parts: Parts, asked: Questions, default: Weights) -> Weights:
-    """Return the weights of highest nDCG; the default where none is better."""
-    tried = [default, *weights_to_try()]
-    lists = ask_all({str(i): parts.blend(w) for i, w in enumerate(tried)}, asked)
-    # The first of equals, so that the default stays unless another is better.
-    return max(zip(lists.values(), tried, strict=True), key=lambda pair: ndcg(pair[0], K).mean())[1]
+    scorers = sources({**models, **extra}, half_life_s)
+    if reference is not None and reference.score is not None:
+        scorers[REFERENCE] = reference.score
+    board = Board.of(scorers, asked)
+    judged = board
+    if len(board) >= ENOUGH_TO_CHOOSE:
+        half = len(board) // 2
+        weights = chosen(board.where(slice(half)), weights)
+        judged = board.where(slice(half, None))
+    weights = weights or WEIGHTS
+    blends = {name: {name: 1.0} for name in (*models, *extra)}
+    blends[POPULARITY] = blends.pop("popular")
+    blends[CANDIDATE] = dict(weights)
+    if reference is not None:
+        blends[reference.name] = dict(reference.weights)
+    lists = {name: judged.lists(blend) for name, blend in blends.items()}
+    name = POPULARITY if reference is None else reference.name
+    return Trial(lists, name, weights, models["popular"], len(judged))

@@ -7,8 +7,9 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta, Struct
 
-from services.trainer.core.blend import Parts
-from services.trainer.core.quality import K, ask_all
+from services.trainer.core.blend import sources
+from services.trainer.core.board import Board
+from services.trainer.core.quality import K
 from services.trainer.core.recipe import Recipe, fit_all
 from services.trainer.core.split import questions, split
 from shared.learning.evaluation.metrics import ndcg
@@ -41,8 +42,8 @@ def tuned(
         tell(tried)
         tried += 1
         models = fit_all(parts.train, recipe, workers)
-        blend = Parts(models, recipe.live_half_life_s).blend(recipe.weights)
-        lists = ask_all({"blend": blend}, asked)["blend"]
+        board = Board.of(sources(models, recipe.live_half_life_s), asked)
+        lists = board.lists(recipe.weights)
         return float(ndcg(lists, K).mean()) if len(lists) else 0.0
 
     return random_search(start, draw, score, trials=trials + 1, patience=PATIENCE, seed=start.seed)

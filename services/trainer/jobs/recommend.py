@@ -1,22 +1,22 @@
 """The recommender's release: item-item, factors, popular and trending, blended; repeat purchases."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from services.trainer.core.blend import Parts, transplanted
-from services.trainer.core.recipe import Recipe, fit_ials, fit_knn, fit_simple, fit_slim
+from services.trainer.core.blend import blended, sources, transplanted
+from services.trainer.core.recipe import SOURCES, Recipe, fit_ials, fit_knn, fit_simple, fit_slim
 from services.trainer.core.split import questions, split
-from services.trainer.core.trial import CANDIDATE, Trial, trial
+from services.trainer.core.trial import CANDIDATE, Reference, Trial, trial
 from services.trainer.core.tune import RecommendOptions, tuned
+from services.trainer.core.weights import Weights
 from services.trainer.dataset import Dataset, dataset
 from services.trainer.history import Lake
 from services.trainer.jobs.task import Folder, Outcome, Progress, Task
 from shared.contracts.artifact import Artifact
-from shared.learning.evaluation.judge import Score
 from shared.learning.evaluation.splits import Split
 from shared.learning.features.history import History
 from shared.learning.features.interactions import Interactions
@@ -58,9 +58,9 @@ def run(
     tried = _try(plan, recipe)
     recipe = replace(recipe, weights=dict(tried.weights))
     verdict = tried.verdict(due=task.due, forced=task.forced, seed=task.seed)
-    fitted = _fit(plan, data.events, recipe, (0.55, 0.95))
     # Factors also tell how alike items are, so they are released whatever their weight.
-    models = {n: m for n, m in fitted.items() if recipe.weights.get(n) or n == "ials"}
+    released = {name for name, weight in recipe.weights.items() if weight} | {"ials"}
+    models = _fit(plan, data.events, recipe, (0.55, 0.95), only=released)
     models[REPEAT] = RepeatPurchase.fit(data.purchases)
     bundle = Bundle(
         ids={"items": data.items}, models=models, meta={"weights": dict(recipe.weights)}
@@ -92,6 +92,12 @@ def _start(task: Task) -> Recipe:
     return theirs or Recipe(seed=task.seed)
 
 
+def _weights_of(task: Task) -> Weights | None:
+    """Return the blend of the release in service; None if there is none that can be read."""
+    theirs = _recipe_of(task)
+    return theirs.weights if theirs else None
+
+
 def _was_tuned(task: Task) -> bool:
     return bool(task.current and task.current["card"].get("tuned"))
 
@@ -120,26 +126,36 @@ def _try(plan: Plan, recipe: Recipe) -> Trial:
     return trial(
         models,
         asked,
-        _reference(plan, recipe, models),
-        weights=recipe.weights,
+        _reference(plan, recipe),
+        weights=_weights_of(plan.task),
         half_life_s=recipe.live_half_life_s,
         extra={"pure-svd": PureSvd.fit(past, rank=SVD_RANK, seed=recipe.seed)},
     )
 
 
 def _fit(
-    plan: Plan, events: Interactions, recipe: Recipe, span: tuple[float, float]
+    plan: Plan,
+    events: Interactions,
+    recipe: Recipe,
+    span: tuple[float, float],
+    only: Collection[str] = SOURCES,
 ) -> dict[str, Any]:
-    """Fit all models of a release; `span` is the share of the job that this takes."""
+    """Fit the models of the sources `only`; `span` is the share of the job that this takes."""
     start, end = span
+    threads = plan.task.threads
+    models = {n: model for n, model in fit_simple(events).items() if n in only}
     plan.progress("fit item-item weights", start)
-    slim = fit_slim(events, recipe)
+    if "slim" in only:
+        models["slim"] = fit_slim(events, recipe, threads)
+    if "knn" in only:
+        models["knn"] = fit_knn(events, recipe)
     plan.progress("fit factors", start + (end - start) * 0.6)
-    ials = fit_ials(events, recipe, plan.task.threads)
-    return {"slim": slim, "ials": ials, "knn": fit_knn(events, recipe), **fit_simple(events)}
+    if "ials" in only:
+        models["ials"] = fit_ials(events, recipe, threads)
+    return models
 
 
-def _reference(plan: Plan, recipe: Recipe, models: Mapping[str, Any]) -> tuple[str, Score] | None:
+def _reference(plan: Plan, recipe: Recipe) -> Reference | None:
     """Return the release in service, in a form that has not seen the future.
 
     If it was trained before the split, it is asked as it is. If it knows what lies behind the
@@ -153,10 +169,12 @@ def _reference(plan: Plan, recipe: Recipe, models: Mapping[str, Any]) -> tuple[s
     theirs = _recipe_of(plan.task)
     if theirs is None or current["trained_on"].get("until_s", np.inf) <= plan.split_s:
         bundle = Bundle.from_artifact(plan.folder.current())
-        return version, transplanted(bundle, plan.data.items, recipe.live_half_life_s)
-    same = replace(theirs, weights=recipe.weights) == recipe
-    fitted = models if same else _fit(plan, plan.split.train, theirs, (0.4, 0.5))
-    return version, Parts(fitted, theirs.live_half_life_s).blend(theirs.weights)
+        return Reference(version, transplanted(bundle, plan.data.items, recipe.live_half_life_s))
+    if replace(theirs, weights=recipe.weights) == recipe:
+        return Reference(version, weights=theirs.weights)
+    fitted = _fit(plan, plan.split.train, theirs, (0.4, 0.5))
+    scorers = sources(fitted, theirs.live_half_life_s)
+    return Reference(version, blended(scorers, theirs.weights))
 
 
 def golden(bundle: Bundle) -> list[dict[str, Any]]:

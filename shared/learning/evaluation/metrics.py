@@ -51,6 +51,10 @@ class Lists:
     def __len__(self) -> int:
         return len(self.items)
 
+    def where(self, rows: Ints) -> Self:
+        """Return the lists of some of the users; a row may be asked for more than once."""
+        return type(self)(self.items[rows], self.hits[rows], self.relevant[rows])
+
 
 def hit_rate(lists: Lists, k: int) -> Floats:
     """Return 1 for each user with a relevant item among the first `k`, else 0."""

@@ -8,6 +8,7 @@ import pytest
 from services.trainer.core.gate import MIN_QUESTIONS, POPULARITY, Contest, Verdict, judge
 
 FINE = {"coverage": (0.5, 0.5), "variety": (0.9, 0.9)}
+"""Side metric to its values for candidate and reference, equal for every shopper."""
 
 
 def verdict(
@@ -25,7 +26,10 @@ def verdict(
         reference=reference,
         candidate=other + lead + rng.normal(0, 0.1, n),
         other=other,
-        sides=sides or FINE,
+        sides={
+            name: lambda _, pair=pair: pair  # type: ignore[misc]
+            for name, pair in (sides or FINE).items()
+        },
         due=due,
         forced=forced,
     )
@@ -53,6 +57,27 @@ def test_noise_decides(lead: float, due: tuple[str, ...], decision: str, reason:
 def test_a_broken_guardrail_refuses_the_better_model(side: dict[str, tuple[float, float]]) -> None:
     """A model that shows bestsellers only would win on accuracy."""
     assert verdict(0.1, sides=FINE | side).decision == "refuse"
+
+
+@pytest.mark.parametrize(("share", "decision"), [(0.45, "promote"), (0.2, "refuse")])
+def test_a_guardrail_is_broken_by_more_than_noise_only(share: float, decision: str) -> None:
+    """A retraining on nearly the same data would be refused by chance. Half is the bound."""
+    rng = np.random.default_rng(4)
+    ours, theirs = rng.random(400) < share * 0.1, rng.random(400) < 0.1
+    contest = Contest(
+        reference="v1",
+        candidate=np.ones(400),
+        other=np.zeros(400),
+        sides={
+            "coverage": lambda _: (1.0, 1.0),
+            "variety": lambda rows: (float(ours[rows].mean()), float(theirs[rows].mean())),
+        },
+    )
+    found = judge(contest, seed=3)
+    side = found.sides["variety"]
+    assert found.decision == decision
+    assert side.low < side.candidate - side.bound < side.high
+    assert side.candidate < side.bound == 0.5 * side.reference
 
 
 def test_a_shop_of_few_best_sellers_can_be_served_better() -> None:

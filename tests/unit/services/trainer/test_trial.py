@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.core.blend import WEIGHTS, Parts, faded, transplanted, weights_to_try
-from services.trainer.core.quality import ask_all, popular_share
+from services.trainer.core.blend import blended, faded, sources, transplanted
+from services.trainer.core.board import Board
+from services.trainer.core.quality import head, share_of_places
 from services.trainer.core.recipe import Recipe, aged, fit_ials, fit_knn, fit_simple, fit_slim
 from services.trainer.core.split import questions, split
-from services.trainer.core.trial import CANDIDATE, trial
+from services.trainer.core.trial import CANDIDATE, Reference, trial
 from services.trainer.core.tune import draw, tuned
+from services.trainer.core.weights import WEIGHTS, chosen, weights_to_try
 from shared.learning.evaluation.judge import Questions
 from shared.learning.evaluation.metrics import ndcg
 from shared.learning.features.history import History
@@ -54,13 +56,13 @@ def test_a_candidate_is_held_against_popularity_first(tastes: Interactions) -> N
     parts, _ = split(tastes)
     recipe = Recipe()
     models = {
-        "slim": fit_slim(parts.train, recipe),
+        "slim": fit_slim(parts.train, recipe, 1),
         "ials": fit_ials(parts.train, recipe, 1),
         "knn": fit_knn(parts.train, recipe),
         **fit_simple(parts.train),
     }
     asked = questions(parts, limit=100, seed=1)
-    found = trial(models, asked, None, weights=recipe.weights, half_life_s=30 * DAY_S, extra={})
+    found = trial(models, asked, None, weights=None, half_life_s=30 * DAY_S, extra={})
     verdict = found.verdict(due=(), forced=False, seed=1)
     assert (found.reference, verdict.decision) == ("popularity", "promote")
     assert ndcg(found.lists[CANDIDATE], 10).mean() > 0.5
@@ -70,9 +72,11 @@ def test_a_candidate_is_held_against_popularity_first(tastes: Interactions) -> N
 def test_a_blend_is_the_weighted_sum_of_scaled_scores() -> None:
     """The trainer would judge another list than the one that is served. Worked out by hand."""
     popular = Popularity(np.array([0.0, np.e - 1, np.e**2 - 1], dtype=np.float32))
-    parts = Parts({"popular": popular, "other": _Fixed([4.0, 2.0, 0.0])}, DAY_S)
+    scorers = sources({"popular": popular, "other": _Fixed([4.0, 2.0, 0.0])}, DAY_S)
     history = History.sequence(np.array([0], dtype=np.int32))
-    blend = parts.blend({"other": 1.0, "popular": 0.5, "missing": 9.0})(history)
+    weights = {"other": 1.0, "popular": 0.5, "missing": 9.0}
+    blend = blended(scorers, weights)(history)
+    assert blended(scorers, {})(history).tolist() == [0.0, 0.0, 0.0]
     assert blend.tolist() == pytest.approx([1.0, 0.5 + 0.25, 0.5])
 
 
@@ -111,11 +115,77 @@ def test_a_release_is_asked_in_the_new_numbering() -> None:
 
 def test_the_share_of_the_most_popular_is_counted_by_places() -> None:
     """The guardrail against bestseller lists would not bite."""
-    popularity = np.array([5.0, 1.0, 1.0, 1.0] + [0.0] * 96)
+    popularity = np.array([5.0, 1.0, 1.0, 1.0] + [0.0] * 96, dtype=np.float32)
     one = np.array([9], dtype=np.int32)
-    asked = Questions([History.sequence(one)], [np.array([0])])
-    lists = ask_all({"popular": lambda _: popularity.astype(np.float32)}, asked)
-    assert popular_share(lists["popular"], popularity) == pytest.approx(0.1)
+    board = Board.of({"a": lambda _: popularity}, Questions([History.sequence(one)], [one - 9]))
+    lists = board.lists({"a": 1.0})
+    assert share_of_places(lists, head(popularity)) == pytest.approx(0.1)
+
+
+POINTS = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+
+
+@given(
+    st.lists(st.tuples(POINTS, POINTS, st.booleans(), st.booleans()), min_size=3, max_size=40),
+    st.tuples(POINTS, POINTS),
+)
+def test_a_board_gives_the_lists_of_full_scores(
+    rows: list[tuple[float, float, bool, bool]], weights: tuple[float, float]
+) -> None:
+    """Blends would be chosen and judged by other lists than those that are served."""
+    table = np.array(rows, dtype=np.float32)
+    wanted, seen = np.flatnonzero(table[:, 2]), np.flatnonzero(table[:, 3]).astype(np.int32)
+    scorers = {"a": _Fixed(table[:, 0].tolist()).scores, "b": _Fixed(table[:, 1].tolist()).scores}
+    by = dict(zip("ab", weights, strict=True))
+    asked = Questions([History.sequence(seen)], [wanted if len(wanted) else np.array([0])])
+    found, full = Board.of(scorers, asked).lists(by), asked.ask(blended(scorers, by), 10)
+    assert found.items.tolist() == full.items.tolist()
+    assert found.hits.tolist() == full.hits.tolist()
+    assert found.relevant.tolist() == full.relevant.tolist()
+
+
+def _board(good: list[bool], also: list[bool]) -> Board:
+    """Return a board on which `slim` and `ials` put what is wanted first for these shoppers."""
+    n = len(good)
+    scores = {
+        "slim": np.where(np.array(good)[:, None], [1.0, 0.0], [0.0, 1.0]).astype(np.float32),
+        "ials": np.where(np.array(also)[:, None], [1.0, 0.0], [0.0, 1.0]).astype(np.float32),
+    }
+    items = np.tile(np.array([0, 1], dtype=np.int32), (n, 1))
+    return Board(items, scores, np.tile([True, False], (n, 1)), np.ones(n, dtype=np.int64))
+
+
+def test_a_blend_stays_unless_another_is_better_by_more_than_noise() -> None:
+    """Blends would take turns on nearly equal data, and the lists with them."""
+    ials = {"ials": 1.0}
+    even = [place % 2 == 0 for place in range(100)]
+    slightly = _board([*even[:98], True, True], even)
+    assert chosen(slightly, ials) == ials
+    assert chosen(slightly, None)["slim"] > chosen(slightly, None)["ials"]
+    clearly = _board([True] * 80 + [False] * 20, even)
+    assert chosen(clearly, ials)["slim"] > 0.3
+
+
+def test_the_weights_in_service_meet_themselves(tastes: Interactions) -> None:
+    """A retraining on the same data would be refused, or would change the blend."""
+    parts, _ = split(tastes)
+    models = {
+        "slim": fit_slim(parts.train, Recipe(), 1),
+        **fit_simple(parts.train),
+    }
+    asked, weights = questions(parts, limit=100, seed=1), {"slim": 1.0, "popular": 0.1}
+    found = trial(
+        models,
+        asked,
+        Reference("v1", weights=weights),
+        weights=weights,
+        half_life_s=30 * DAY_S,
+        extra={},
+    )
+    verdict = found.verdict(due=("a day has passed",), forced=False, seed=1)
+    assert found.weights == weights
+    assert (verdict.decision, verdict.difference) == ("promote", 0.0)
+    assert {side.candidate / side.reference for side in verdict.sides.values()} == {1.0}
 
 
 def test_a_recipe_survives_json() -> None:
@@ -145,5 +215,6 @@ def test_every_drawn_recipe_can_be_made(seed: int) -> None:
 
 def test_no_blend_lets_trends_outweigh_demand() -> None:
     """A newcomer, of whom only those two speak, would be shown the rarities of the week."""
-    for weights in (WEIGHTS, *weights_to_try()):
+    assert WEIGHTS in weights_to_try()
+    for weights in weights_to_try():
         assert weights["trending"] <= 0.25 * weights["popular"], weights

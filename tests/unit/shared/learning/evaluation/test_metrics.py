@@ -107,7 +107,7 @@ def test_gate(case: str, gain: float, coverage: float, passed: bool) -> None:
     verdict = judge(
         CURRENT + gain,
         CURRENT,
-        sides={"coverage": (coverage, 0.5)},
+        sides={"coverage": lambda _: (coverage, 0.5)},
         guardrails={"coverage": Guardrail(share_of_current=0.8)},
         seed=0,
     )
