@@ -1,8 +1,7 @@
 """Where the collector's HTTP process is put together."""
 
-import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from starlette.routing import Route
@@ -12,7 +11,6 @@ from services.collector.core.bots import Paces
 from services.collector.core.incoming import Parsed
 from services.collector.door import Door
 from services.collector.intake import Desk
-from services.collector.manifest import SERVICE
 from services.collector.receipts import Receipts
 from services.collector.relay.kafka import KafkaSink
 from services.collector.relay.relay import Begin, Relay
@@ -20,24 +18,20 @@ from services.collector.relay.sink import Sink
 from services.collector.sealing import seal
 from services.collector.settings import CollectorSettings
 from services.collector.spool import Spool
-from shared.contracts.ids import AnonId, UserId
 from shared.contracts.topics import (
     BEHAVIOUR,
     BEHAVIOUR_REJECTED,
     CATALOG,
-    ERASURES,
     IDENTITIES,
     ORDERS,
     SHOPPERS,
 )
 from shared.runtime.app import App, Check, Ports
 from shared.runtime.bus.settings import connection
-from shared.runtime.erasure import erasure_handler, keep_forgotten
+from shared.runtime.erasure import keep_forgotten
 from shared.runtime.http.erasures import erasures as erasure_door
-from shared.runtime.loop import WorkLoop
 
 DOOR_TOPICS = (BEHAVIOUR, BEHAVIOUR_REJECTED, ORDERS, CATALOG, SHOPPERS, IDENTITIES)
-_ERASURES_GROUP = "collector-erasures"
 
 
 def build(
@@ -95,20 +89,6 @@ def build(
     async def sealed(parsed: Parsed[Any], gpc: bool) -> Parsed[Any]:
         return await seal(parsed, ports.vault, ports.pseudonyms, gpc=gpc)
 
-    async def erasures() -> None:
-        # A task and no handler of the app: those make a process unready while Kafka is away,
-        # and this one is there for exactly that.
-        handlers = {ERASURES: erasure_handler(SERVICE, ports, _nothing_kept)}
-        loop = WorkLoop(ports.bus, SERVICE, handlers, clock=ports.clock, group=_ERASURES_GROUP)
-        stop = asyncio.Event()
-        running = asyncio.ensure_future(loop.run(stop))
-        try:
-            await asyncio.shield(running)
-        finally:
-            # It leaves its group in order when asked, and may miss a cancellation.
-            stop.set()
-            await running
-
     async def forgotten() -> None:
         await keep_forgotten(ports)
 
@@ -119,15 +99,9 @@ def build(
         tasks={
             "relay": relay,
             "tidy": spool.tidy,
-            "erasures": erasures,
             "forgotten": forgotten,
         },
         checks=(Check("log", spool.ready),),
         start=start,
         stop=spool.close,
     )
-
-
-async def _nothing_kept(user: UserId, anonids: tuple[AnonId, ...]) -> Mapping[str, int]:
-    """Answer for the doors: they keep no view of a person. The stream forgets on its own."""
-    return {}

@@ -4,7 +4,8 @@ Three steps, each at least once, each idempotent:
 
 1. ``split`` reads behaviour, identities and erasures, and appends what they mean for each visitor
    and each item to topics of its own, by partition. It also marks there how far it has read.
-2. ``visitors`` folds its topic into sessions and publishes those that are over.
+2. ``visitors`` folds its topic into sessions and publishes those that are over; it forgets people
+   partition by partition, and answers for the collector when all have.
 3. ``items`` folds its topic into activity and publishes what has changed.
 
 A record is committed when all that follows from it is in Kafka; the state after it lies in a
@@ -25,15 +26,18 @@ from services.collector import stream_log, stream_split
 from services.collector.core.activity import Activity
 from services.collector.core.keyed import Changes, Forget, Mark
 from services.collector.core.sessions import Sessions
+from services.collector.manifest import SERVICE
 from services.collector.stream_app import InOrder, faust_app, raw_topic, table
 from services.collector.stream_log import Appender, Entry, changelog_of, inputs_of
 from services.collector.stream_partitions import Partitions
 from services.collector.stream_split import OnItems, OnVisitors, Raw, Refused, source_of
-from shared.contracts.topics import BEHAVIOUR, ITEM_ACTIVITY, SESSIONS
+from shared.contracts.ids import UserId
+from shared.contracts.topics import BEHAVIOUR, ERASURES, ITEM_ACTIVITY, SESSIONS
 from shared.runtime.app import App, Ports
 from shared.runtime.bus import Bus, Record, admin
 from shared.runtime.bus.settings import connection
 from shared.runtime.clock import Clock
+from shared.runtime.erasure import answered
 from shared.runtime.settings import Settings
 
 VISITORS, ITEMS = stream_log.TABLES
@@ -120,6 +124,7 @@ class Stream:
                 changes = partition.mark(record)
             elif isinstance(record, Forget):
                 changes = partition.forget(record)
+                await self._pass_on(record, number, changes)
             else:
                 changes = partition.add(record.source, record.items)
             sessions = changes.publish
@@ -195,6 +200,20 @@ class Stream:
         raw = refused.record
         record = Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, (), raw.seen_ms)
         await self._appender.surely(self._bus.dead_letter, record, reason=refused.reason, attempt=1)
+
+    async def _pass_on(self, forget: Forget, number: int, changes: Changes[Any]) -> None:
+        """Let the next partition forget the person, too; the last one tells what all removed."""
+        if not changes.rows:
+            return  # read again: it was passed on before it was stored
+        removed = forget.removed + sum(value is None for _, value in changes.rows)
+        if number + 1 < self._count:
+            passed = stream_split.encode(msgspec.structs.replace(forget, removed=removed))
+            await self._appender.append([Entry(inputs_of(VISITORS), number + 1, None, passed)])
+            return
+        answer = answered(
+            self._clock, SERVICE.name, UserId(forget.user), forget.request, {"visitors": removed}
+        )
+        await self._appender.surely(self._bus.publish, ERASURES, answer)
 
     async def _publish_activity(self, told: Sequence[Any]) -> None:
         gone = [item for item in told if isinstance(item, str)]

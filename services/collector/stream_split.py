@@ -110,8 +110,7 @@ def split(records: Iterable[Raw], partitions: int) -> Parts:
                 link = Link(identity.anonid, record.offset, identity.user, record.seen_ms)
                 visits[partition_of(link.key, partitions), source].append(link)
             else:
-                for target in range(partitions):
-                    parts.visitors[target].extend(_forgets(record, source))
+                parts.visitors[0].extend(_forgets(record, source))
         except Invalid as error:
             parts.refused.append(Refused(record, error.reason))
     for (target, source), some in visits.items():
@@ -158,10 +157,12 @@ def touches_of(envelope: Envelope[Behaviour], record: Raw) -> list[Touch]:
 
 
 def _forgets(record: Raw, source: int) -> list[Forget]:
-    erasure = decode(record.value, Erasure).data
+    envelope = decode(record.value, Erasure)
+    erasure = envelope.data
     if erasure.service is not None:
         return []
-    return [Forget(source, record.offset, (erasure.user, *erasure.anonids))]
+    ids = (erasure.user, *erasure.anonids)
+    return [Forget(source, record.offset, ids, erasure.user, envelope.id)]
 
 
 def _counts(envelope: Envelope[Behaviour]) -> bool:

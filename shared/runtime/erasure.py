@@ -93,11 +93,31 @@ def erasure_handler(service: Service, ports: Ports, clear: Clear) -> Handler:
                 continue
             user = UserId(request.data.user)
             removed = await clear(user, tuple(AnonId(a) for a in request.data.anonids))
-            answer = Erasure(user=user, service=service.name, removed=dict(removed))
-            await ports.bus.publish(ERASURES, _answer(ports.clock, service.name, request, answer))
+            answer = answered(
+                ports.clock, service.name, user, request.id, removed, request.traceparent
+            )
+            await ports.bus.publish(ERASURES, answer)
             _log.info("forgot a person", **{f"removed_{what}": n for what, n in removed.items()})
 
     return handle
+
+
+def answered(
+    clock: Clock, service: str, user: UserId, request_id: str, removed: Mapping[str, int],
+    traceparent: str | None = None,
+) -> Envelope[Erasure]:  # fmt: skip
+    """Return the event that says what `service` removed of `user`, as the event `request_id` asked.
+
+    Its id is the same for each time a request is handled, so that the answer counts once.
+    """
+    return _event(
+        clock,
+        service,
+        Erasure(user=user, service=service, removed=dict(removed)),
+        id=f"{request_id}-{service}",
+        causedby=request_id,
+        traceparent=traceparent,
+    )
 
 
 async def answers(bus: Bus, request_id: str) -> AsyncIterator[tuple[str, dict[str, int]]]:
@@ -180,18 +200,4 @@ def _event(clock: Clock, source: str, erasure: Erasure, **attributes: Any) -> En
     attributes.setdefault("traceparent", trace.traceparent())
     return wrap(
         ERASURES, erasure, source=source, time=utc(now_s), userid=erasure.user, **attributes
-    )
-
-
-def _answer(
-    clock: Clock, service: str, request: Envelope[Erasure], answer: Erasure
-) -> Envelope[Erasure]:
-    return _event(
-        clock,
-        service,
-        answer,
-        # The same for each time this request is handled, so that the answer counts once.
-        id=f"{request.id}-{service}",
-        causedby=request.id,
-        traceparent=request.traceparent,
     )

@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from services.collector.stream_log import changelog_of
 from shared.contracts import topics
 from shared.contracts.envelope import decode, encode, utc
 from shared.contracts.events import Behaviour, Erasure, Identity, ItemActivity, Session, Touched
@@ -175,6 +176,39 @@ async def test_kill_9_loses_and_doubles_nothing(broker: Broker) -> None:
     for kind, action in ("views", "view_item"), ("carts", "add_to_cart"), ("buys", "purchase"):
         counts = {item: getattr(a, kind)[2] for item, a in told.items()}
         assert counts == {item: given[action, item] for item in told}
+
+
+async def test_an_erased_person_is_dropped_from_all_partitions_and_counted(broker: Broker) -> None:
+    """If this fails, a shop cannot prove that open sessions of the person are gone."""
+    visitors = [f"e {n}" for n in range(8)]  # of one person, over all partitions
+    events = [behaviour(f"e{v}", time.time(), anonid=v, userid="E") for v in visitors]
+    asked = wrap(topics.ERASURES, Erasure(user="E"), id="ask-e", source="t", time=utc(NOW))
+
+    async def rows() -> dict[bytes, bytes | None]:
+        name = changelog_of("visitors")
+        return {r.key.partition(b"key:")[2]: r.value for r in (await broker.read(name))[name]}
+
+    async def all_kept() -> bool:
+        kept = await rows()
+        return all(kept.get(v.encode()) is not None for v in visitors)
+
+    async def all_gone() -> bool:
+        kept = await rows()
+        return all(kept.get(v.encode()) is None for v in visitors)
+
+    async def answer() -> list[Erasure]:
+        records = (await broker.read(topics.ERASURES.name))[topics.ERASURES.name]
+        told = [decode(r.value, Erasure) for r in records]
+        return [e.data for e in told if e.causedby == asked.id]
+
+    with broker.worker():
+        await broker.send(topics.BEHAVIOUR, *events)
+        await eventually(broker, all_kept)
+        await broker.send(topics.ERASURES, asked)
+        await eventually(broker, answer)
+        await eventually(broker, all_gone)
+    expected = Erasure(user="E", service="collector", removed={"visitors": len(visitors)})
+    assert await answer() == [expected]
 
 
 async def test_the_stream_outlives_its_broker(broker: Broker) -> None:

@@ -46,11 +46,18 @@ class Mark(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Forget(Struct, frozen=True, array_like=True, tag=True):
-    """Drop what is kept of these people and visitors, as the record at `offset` of `source` asks."""
+    """Drop what is kept of these people and visitors, as the record at `offset` of `source` asks.
+
+    It goes from partition to partition; `removed` counts the keys that those before have dropped.
+    `request` is the id of the event that asks, `user` the person in it.
+    """
 
     source: int
     offset: int
     ids: tuple[str, ...]
+    user: str
+    request: str
+    removed: int = 0
 
 
 class Progress(Struct, array_like=True):

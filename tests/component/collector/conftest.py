@@ -82,7 +82,7 @@ def collector(component, around):
         def built(process, settings, ports):
             app = build(process, settings, ports, sink=sink)
             # The others wait by the clock, which a test's lets run away.
-            tasks = {name: app.tasks[name] for name in ("relay", "tidy", "erasures")}
+            tasks = {name: app.tasks[name] for name in ("relay", "tidy")}
             return replace(app, tasks=tasks)
 
         given.setdefault("spool_group_s", 0)

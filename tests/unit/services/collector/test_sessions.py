@@ -171,7 +171,7 @@ def test_a_forgotten_person_leaves_nothing_and_comes_back_as_new() -> None:
     """If this fails, an erased shopper's steps are published after the erasure."""
     log = Log()
     log.add(visit(0, 0, user="u1"), visit(1, 0, visitor="u1", user="u1"), visit(2, 0, visitor="b"))
-    forget = Forget(200_000, 7, ("u1", "a9"))
+    forget = Forget(200_000, 7, ("u1", "a9"), "u1", "e")
     apply(log.rows, log.partition.forget(forget).rows)
     assert [s.person for s in log.mark(60)] == ["b"]
     log.add(visit(3, 100, user="u1"))

@@ -94,8 +94,9 @@ def test_links_and_erasures_reach_whom_they_concern() -> None:
         ],
         3,
     )
-    forget = Forget(source_of(topics.ERASURES.name, 2), 2, ("u", "x"))
-    assert all(forget in parts.visitors[target] for target in range(3))
+    forget = Forget(source_of(topics.ERASURES.name, 2), 2, ("u", "x"), "u", "e")
+    assert [r for rs in parts.visitors.values() for r in rs if isinstance(r, Forget)] == [forget]
+    assert forget in parts.visitors[0], "from where it is passed on to the others"
     (visits,) = [r for r in parts.visitors[partition_of("x", 3)] if not isinstance(r, Forget)]
     assert visits.items == (Link("x", 1, "u", SEEN_MS),)
 
