@@ -44,9 +44,9 @@ def _http(settings: Settings, ports: Ports) -> App:
     recommend = ports.releases.follow(RECOMMEND, Bundle.from_artifact, smoke=smoke_bundle)
     rated = ports.releases.follow(RATINGS, load_ratings, smoke=smoke_ratings)
     explanations = Explanations(ports.kv, slots=settings.explanation_slots)
-    recorder = Recorder(ports.bus, explanations, ports.clock, waiting=settings.decision_queue)
+    recorder = Recorder(ports.bus, ports.clock, waiting=settings.decision_queue)
     shelves = Shelves(recommend, catalog, activity, rules, refresh_s=settings.shelf_refresh_s)
-    serving = Serving(ports, People(ports.kv), shelves, recorder, rules)
+    serving = Serving(ports, People(ports.kv), shelves, recorder, explanations, rules)
     explaining = Explaining(serving, explanations)
     routes = router(Facade(serving, explaining, Ratings(rated), settings.page_size))
     return App(

@@ -1,9 +1,7 @@
-"""Decisions on their way to the topic and explanations to their slots, behind the answers."""
+"""Decisions on their way to the topic, behind the answers."""
 
 import asyncio
-from typing import NamedTuple
 
-from services.recommender.store import Explanations, Snapshot
 from shared.contracts.envelope import Envelope
 from shared.contracts.errors import Retryable
 from shared.contracts.events import Decision
@@ -13,42 +11,36 @@ from shared.runtime.bus import Bus
 from shared.runtime.clock import Clock
 from shared.runtime.telemetry import log
 
-BATCH = 200
+BATCH = 500
+BETWEEN_S = 0.05
+"""From one group to the next: a request to Kafka costs as much as a hundred decisions in it."""
 WAIT_S = 0.02
 """How long an answer waits for room; a decision is feedback, and still worth less than an answer."""
 RETRY_S = 0.5
 _log = log(__name__)
 
 
-class Record(NamedTuple):
-    """What is kept of one answer."""
-
-    decision: Envelope[Decision]
-    snapshot: Snapshot
-
-
 class Recorder:
-    """A bounded queue of records, published in batches by one task.
+    """A bounded queue of decisions, published in groups by one task.
 
     While Kafka is away the queue fills; then each answer waits up to `WAIT_S` for room, and after
-    that its record is dropped and counted.
+    that its decision is dropped and counted.
     """
 
-    def __init__(self, bus: Bus, explanations: Explanations, clock: Clock, *, waiting: int) -> None:
+    def __init__(self, bus: Bus, clock: Clock, *, waiting: int) -> None:
         self._bus = bus
-        self._explanations = explanations
         self._clock = clock
-        self._queue: asyncio.Queue[Record] = asyncio.Queue(waiting)
-        self._under_way: list[Record] = []
+        self._queue: asyncio.Queue[Envelope[Decision]] = asyncio.Queue(waiting)
+        self._under_way: list[Envelope[Decision]] = []
 
-    async def put(self, record: Record) -> bool:
-        """Take the record; False if there was no room for it."""
+    async def put(self, decision: Envelope[Decision]) -> bool:
+        """Take the decision; False if there was no room for it."""
         try:
-            self._queue.put_nowait(record)
+            self._queue.put_nowait(decision)
         except asyncio.QueueFull:
             try:
                 async with asyncio.timeout(WAIT_S):
-                    await self._queue.put(record)
+                    await self._queue.put(decision)
             except TimeoutError:
                 metrics.DECISIONS_DROPPED.labels("recommender").inc()
                 return False
@@ -59,6 +51,7 @@ class Recorder:
         while True:
             self._under_way.append(await self._queue.get())
             await self._publish()
+            await self._clock.sleep(BETWEEN_S)
 
     async def flush(self) -> None:
         """Publish what is waiting, once; what Kafka does not take now is dropped and counted."""
@@ -86,10 +79,5 @@ class Recorder:
             self._under_way.append(self._queue.get_nowait())
 
     async def _once(self) -> None:
-        try:
-            await self._explanations.keep([record.snapshot for record in self._under_way])
-        except Retryable as away:
-            # A list that cannot be explained is still a decision to learn from.
-            _log.warning("explanations not kept", count=len(self._under_way), reason=str(away))
-        await self._bus.publish_all(DECISIONS, [record.decision for record in self._under_way])
+        await self._bus.publish_all(DECISIONS, self._under_way)
         self._under_way.clear()

@@ -9,9 +9,9 @@ from services.recommender.core.catalog import Catalog
 from services.recommender.core.person import Person, Row, Rows
 from services.recommender.core.query import Query, Rules
 from services.recommender.core.shelf import Shelf, Stock
-from services.recommender.recorder import Record, Recorder
-from services.recommender.store import People, Snapshot
-from shared.contracts.envelope import utc
+from services.recommender.recorder import Recorder
+from services.recommender.store import Explanations, People, Snapshot
+from shared.contracts.envelope import Envelope, utc
 from shared.contracts.errors import Retryable
 from shared.contracts.events import Decision
 from shared.contracts.ids import uuid7
@@ -138,6 +138,7 @@ class Serving:
     people: People
     shelves: Shelves
     recorder: Recorder
+    explanations: Explanations
     rules: Rules
 
     def knows(self, item: str) -> bool:
@@ -159,7 +160,8 @@ class Serving:
         made = answer(shelf, anchored, person, self.rules, now_s=now_s, rng=self.ports.rng)
         request_id = uuid7(int(now_s * 1000), self.ports.rng.bytes(10))
         served = Served(request_id, made, shelf.release, age_s, degraded)
-        await self.recorder.put(_record(served, who, anchored, person, now_s))
+        self.explanations.put(_snapshot(served, who, anchored, person, now_s))
+        await self.recorder.put(_decision(served, who, anchored, now_s))
         return served
 
     async def _person(self, who: Who, given: Sequence[Row]) -> tuple[Person, list[str]]:
@@ -182,7 +184,7 @@ def _anchored(query: Query, person: Person) -> Query:
     return replace(query, anchors=tuple(sorted(person.cart)))
 
 
-def _record(served: Served, who: Who, query: Query, person: Person, now_s: float) -> Record:
+def _decision(served: Served, who: Who, query: Query, now_s: float) -> Envelope[Decision]:
     made = served.answer
     decision = Decision(
         request_id=served.request_id,
@@ -194,7 +196,7 @@ def _record(served: Served, who: Who, query: Query, person: Person, now_s: float
         personalised=made.personalised,
         withheld=dict(made.withheld),
     )
-    envelope = wrap(
+    return wrap(
         DECISIONS,
         decision,
         id=served.request_id,
@@ -203,7 +205,6 @@ def _record(served: Served, who: Who, query: Query, person: Person, now_s: float
         userid=who.user,
         anonid=who.anonid,
     )
-    return Record(envelope, _snapshot(served, who, query, person, now_s))
 
 
 def _snapshot(served: Served, who: Who, query: Query, person: Person, now_s: float) -> Snapshot:

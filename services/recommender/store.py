@@ -20,6 +20,9 @@ from services.recommender.manifest import (
 from shared.contracts.errors import Retryable
 from shared.contracts.service import Key
 from shared.runtime.kv import KeyValue
+from shared.runtime.telemetry import log
+
+_log = log(__name__)
 
 KEEP: Mapping[str, int] = {HISTORY.name: 200, MARKS.name: 400, BOUGHT.name: 400}
 """Newest members of each sorted set that stay when it is trimmed."""
@@ -164,8 +167,24 @@ class Explanations:
     def __init__(self, kv: KeyValue, *, slots: int) -> None:
         self._kv = kv
         self._slots = slots
+        self._waiting: list[Snapshot] = []
+        self._keeping: asyncio.Task[None] | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decoder = msgspec.msgpack.Decoder(Snapshot)
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Store it soon; while Redis is away it is lost, for an answer does not wait for it."""
+        self._waiting.append(snapshot)
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep_waiting())
+
+    async def _keep_waiting(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting[-self._slots :], []
+            try:
+                await self.keep(waiting)
+            except Retryable as away:
+                _log.warning("explanations not kept", count=len(waiting), reason=str(away))
 
     async def keep(self, snapshots: Sequence[Snapshot]) -> None:
         """Store them; each may take the slot of an older one. Raises `Retryable`."""

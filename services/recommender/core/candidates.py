@@ -1,6 +1,6 @@
 """Where candidates come from: every source scores items, and keeps its own score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -9,8 +9,8 @@ from services.recommender.core.person import WEIGHT, Person
 from services.recommender.core.query import Query, Rules
 from services.recommender.core.shelf import Shelf
 from services.recommender.core.source import Few, Source
-from shared.learning.arrays import Ints
-from shared.learning.features.history import History
+from shared.learning.features.history import History, distinct
+from shared.learning.models.repeat import RepeatPurchase
 
 ANCHOR_WEIGHT = 5.0
 """What is being looked at counts like a purchase."""
@@ -45,22 +45,25 @@ def history_of(
         at_s = max(now_s, events[0][1]) if events else now_s
         met = (find(anchor.encode()) for anchor in anchors)
         known += [(number, ANCHOR_WEIGHT, at_s) for number in met if number is not None]
-    items, weights, times_s = np.array(known, dtype=np.float64).reshape(-1, 3).T
     # Against the newest event, as in training: who comes back after a year is not a stranger.
-    faded = np.exp2((times_s - times_s.max(initial=-np.inf)) / rules.half_life_s)
-    strength = (weights * faded).astype(np.float32)
-    once = History(items.astype(np.int32), strength, times_s).distinct()
-    return Read(once.items, once.weights, once.times_s)
+    newest_s = known[-1][2] if known else now_s
+    faded = [weight * 0.5 ** ((newest_s - at) / rules.half_life_s) for _, weight, at in known]
+    places, weights = distinct([number for number, _, _ in known], faded)
+    return Read(
+        np.array([known[place][0] for place in places], dtype=np.int32),
+        np.array(weights, dtype=np.float32),
+        np.array([known[place][2] for place in places]),
+    )
 
 
-def personal(shelf: Shelf, history: Read, bought: Ints) -> list[Source]:
+def personal(shelf: Shelf, history: Read, bought: Collection[int]) -> list[Source]:
     """Return each model's scores for this history, scaled so that its best item has 1.
 
     The models are learnt for what is new to a shopper. They find most alike to a history what is
     in it, and so say nothing of the numbers `bought`: `repeat` knows whether those are wanted again.
     """
     sources: list[Source] = []
-    met = bought[bought < shelf.n_model]
+    met = [number for number in bought if number < shelf.n_model]
     if len(history) == 0:
         return sources
     for name, model in shelf.models.items():
@@ -78,29 +81,32 @@ def personal(shelf: Shelf, history: Read, bought: Ints) -> list[Source]:
 
 
 def repeat(
-    shelf: Shelf, bought: Mapping[str, Sequence[float]], rules: Rules, now_s: float
+    shelf: Shelf, bought: Mapping[int, Sequence[float]], rules: Rules, now_s: float
 ) -> Few | None:
-    """Return how often and how lately each item was bought, the best scaled to 1.
+    """Return how often and how lately each number of `bought` was, the best scaled to 1.
 
     The release's model knows besides when an item is due again; without one, and for items that
     it does not know, it is the frequency with a half-life alone. None without purchases.
     """
-    times = {
-        number: times_s
-        for item, times_s in bought.items()
-        if (number := shelf.number(item)) is not None
-    }
-    again, n_model = shelf.again, shelf.n_model if shelf.again else 0
-    known = [(n, 1.0, time_s) for n, times_s in times.items() if n < n_model for time_s in times_s]
-    scores = {n: _frequency(at, rules, now_s) for n, at in times.items() if n >= n_model}
-    if again is not None and known:
-        items, wanted = again.wanted(History.of(known), now_s=now_s)
-        scores.update(zip(items.tolist(), wanted.tolist(), strict=True))
+    n_model = shelf.n_model if shelf.again else 0
+    scores = {n: _frequency(at, rules, now_s) for n, at in bought.items() if n >= n_model}
+    scores |= _wanted(shelf.again, {n: at for n, at in bought.items() if n < n_model}, now_s)
     peak = max(scores.values(), default=0.0)
     if peak <= 0:
         return None
     factor = shelf.weights.get("repeat", 0.0) / peak
     return Few("repeat", factor, {number: factor * score for number, score in scores.items()})
+
+
+def _wanted(
+    again: RepeatPurchase | None, bought: Mapping[int, Sequence[float]], now_s: float
+) -> dict[int, float]:
+    if again is None or not bought:
+        return {}
+    items, counts = np.array(list(bought)), np.array([len(at) for at in bought.values()])
+    times_s = np.array([time_s for at in bought.values() for time_s in at])
+    scores = again.wanted(items, counts, times_s, now_s=now_s)
+    return dict(zip(bought, scores.tolist(), strict=True))
 
 
 def _frequency(times_s: Sequence[float], rules: Rules, now_s: float) -> float:

@@ -1,5 +1,7 @@
 """What must not be shown, checked at the moment of the answer."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from services.recommender.core.catalog import NO_PRICE
@@ -22,22 +24,23 @@ def narrowed(shelf: Shelf, query: Query) -> Bools:
     return mask
 
 
-def withheld(shelf: Shelf, query: Query, person: Person, rules: Rules) -> dict[str, Ints]:
+def withheld(
+    shelf: Shelf, query: Query, person: Person, bought: Collection[int], rules: Rules
+) -> dict[str, Ints]:
     """Return for each reason the numbers that this shopper must not be shown.
 
     Reasons: ``excluded`` by the request, ``anchor`` (what is being looked at), ``in_cart``,
     ``hidden_by_shopper``, ``bought`` where the scenario leaves that out and the category is not
     one of things bought again.
     """
-    bought = person.bought if query.scenario in rules.hide_bought else ()
     reasons = {
         "excluded": query.exclude,
         "anchor": query.anchors,
         "in_cart": person.cart,
         "hidden_by_shopper": person.hidden,
-        "bought": bought,
     }
     found = {reason: shelf.numbers_of(items) for reason, items in reasons.items() if items}
-    if "bought" in found:
-        found["bought"] = found["bought"][~shelf.repeatable[found["bought"]]]
+    if bought and query.scenario in rules.hide_bought:
+        numbers = np.array(list(bought))
+        found["bought"] = numbers[~shelf.repeatable[numbers]]
     return found

@@ -36,22 +36,24 @@ def reranked(
     vectors : (n, d) floats of length 1, optional
         A zero vector is like nothing. Without them only the caps count.
     """
-    alike = None if vectors is None else (vectors @ vectors.T) * np.float32(diversity)
     value = ((1 - diversity) * scores).astype(np.float32)
-    chosen = _chosen(value, alike, categories, min(k, len(scores)), cap)
+    beside = None if vectors is None else value - (vectors @ vectors.T) * np.float32(diversity)
+    chosen = _chosen(value, beside, categories, min(k, len(scores)), cap)
     return chosen + _rest(scores, chosen, min(k, len(scores)) - len(chosen))
 
 
 def _chosen(
-    value: Floats, alike: Floats | None, categories: Ints, count: int, cap: int
+    value: Floats, beside: Floats | None, categories: Ints, count: int, cap: int
 ) -> list[int]:
-    """Pick by value less likeness until the list or the categories are full; uses `value` up."""
-    nearest = np.zeros(len(value), dtype=np.float32)
+    """Pick the greatest value until the list or the categories are full; uses `value` up.
+
+    ``beside[i, j]`` is all that j is still worth once i is chosen.
+    """
     taken: Counter[int] = Counter()
     chosen: list[int] = []
     kinds = categories.tolist()
     while len(chosen) < count:
-        pick = int((value if alike is None else value - nearest).argmax())
+        pick = int(value.argmax())
         if value[pick] == -np.inf:
             break
         chosen.append(pick)
@@ -60,8 +62,8 @@ def _chosen(
         taken[category] += 1
         if category and taken[category] == cap:
             value[categories == category] = -np.inf
-        if alike is not None:
-            np.maximum(nearest, alike[pick], out=nearest)
+        if beside is not None:
+            np.minimum(value, beside[pick], out=value)
     return chosen
 
 

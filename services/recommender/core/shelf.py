@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from shared.learning.models.scale import damped
 FRESH_HALF_LIFE_S = 7 * 86_400.0
 COLD_POOL = 200
 _NOTHING = np.zeros(0, dtype=np.int64)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,14 @@ class Shelf:
         """Return the item's number, None if it is not on the shelf."""
         row = self.catalog.find(item)
         return int(self.numbers[row]) if row is not None and row < len(self.numbers) else None
+
+    def numbered(self, told: Mapping[str, T]) -> dict[int, T]:
+        """Return what is told of items by their numbers, for those that are on the shelf."""
+        return {
+            number: value
+            for item, value in told.items()
+            if (number := self.number(item)) is not None
+        }
 
     def numbers_of(self, items: Iterable[str]) -> Ints:
         """Return the numbers of those items that are on the shelf."""

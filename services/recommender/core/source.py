@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from shared.learning.arrays import Floats
 
-_DECIMALS = 6
-
 
 class Source(NamedTuple):
     """A source that has something to say of many items.
@@ -28,9 +26,9 @@ class Source(NamedTuple):
         total[: len(self.parts)] += self.parts
 
     def at(self, numbers: Sequence[int]) -> list[float]:
-        """Return the parts of `numbers`, to six decimals."""
+        """Return the parts of `numbers`."""
         known, part = len(self.parts), self.parts.item
-        return [round(part(n), _DECIMALS) if n < known else 0.0 for n in numbers]
+        return [part(n) if n < known else 0.0 for n in numbers]
 
 
 class Few(NamedTuple):
@@ -45,5 +43,5 @@ class Few(NamedTuple):
         total[list(self.parts)] += list(self.parts.values())
 
     def at(self, numbers: Sequence[int]) -> list[float]:
-        """Return the parts of `numbers`, to six decimals."""
-        return [round(self.parts.get(n, 0.0), _DECIMALS) for n in numbers]
+        """Return the parts of `numbers`."""
+        return [self.parts.get(n, 0.0) for n in numbers]

@@ -1,6 +1,6 @@
 """What one shopper did lately: the input of every model at serving time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -50,9 +50,9 @@ class History:
         """How many distinct moments came after each event: 0 for the newest basket."""
         if len(self) == 0:
             return np.zeros(0, dtype=np.int64)
-        moment = np.zeros(len(self), dtype=np.int64)
-        np.cumsum(self.times_s[1:] != self.times_s[:-1], out=moment[1:])
-        return np.asarray(moment[-1] - moment)
+        rank = np.zeros(len(self), dtype=np.int64)
+        rank[:-1] = (self.times_s[:0:-1] != self.times_s[-2::-1]).cumsum()[::-1]
+        return rank
 
     def newest(self, n: int) -> Self:
         """Return the newest `n` events."""
@@ -60,20 +60,27 @@ class History:
         return type(self)(self.items[cut:], self.weights[cut:], self.times_s[cut:])
 
     def distinct(self) -> Self:
-        """Return one event an item, at its newest time, with its greatest weight.
-
-        A dislike wins over everything before it, and is undone by what comes after it: the
-        sign of the newest event decides.
-        """
-        items, weights = self.items.tolist(), self.weights.tolist()
-        newest = {item: place for place, item in enumerate(items)}
-        if len(newest) == len(items):
+        """Return one event an item; see `distinct`."""
+        items = self.items.tolist()
+        places, weights = distinct(items, self.weights.tolist())
+        if len(places) == len(items):
             return self
-        greatest: dict[int, float] = {}
-        for item, weight in zip(items, weights, strict=True):
-            if weight > greatest.get(item, 0.0):
-                greatest[item] = weight
-        keep = sorted(newest.values())
-        kept = [greatest[items[at]] if weights[at] > 0 else weights[at] for at in keep]
-        chosen = np.array(kept, dtype=self.weights.dtype)
-        return type(self)(self.items[keep], chosen, self.times_s[keep])
+        chosen = np.array(weights, dtype=self.weights.dtype)
+        return type(self)(self.items[places], chosen, self.times_s[places])
+
+
+def distinct(items: Sequence[int], weights: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Return the places that one event an item keeps of a history, oldest first, and their weights.
+
+    An item is kept at its newest event with its greatest weight. A dislike wins over everything
+    before it, and is undone by what comes after it: the sign of the newest event decides.
+    """
+    newest = {item: place for place, item in enumerate(items)}
+    if len(newest) == len(items):
+        return list(range(len(items))), list(weights)
+    greatest: dict[int, float] = {}
+    for item, weight in zip(items, weights, strict=True):
+        if weight > greatest.get(item, 0.0):
+            greatest[item] = weight
+    places = sorted(newest.values())
+    return places, [greatest[items[at]] if weights[at] > 0 else weights[at] for at in places]

@@ -1,7 +1,7 @@
 """Buying again: personal frequency with a half-life, and whether the item is due."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -74,59 +74,71 @@ class RepeatPurchase:
 
     def scores(self, purchases: History, *, now_s: float) -> Floats:
         """Return the (n_items,) scores; zero for items that the shopper never bought."""
+        order = np.argsort(purchases.items, kind="stable")
+        items, counts = np.unique(purchases.items, return_counts=True)
         total = np.zeros(self.n_items, dtype=np.float32)
-        items, scores = self.wanted(purchases, now_s=now_s)
-        total[items] = scores
+        total[items] = self.wanted(
+            items, counts, purchases.times_s[order], purchases.weights[order], now_s=now_s
+        )
         return total
 
-    def wanted(self, purchases: History, *, now_s: float) -> tuple[Ints, Floats]:
-        """Return the distinct items that the shopper bought, rising, and the score of each."""
-        items, place = np.unique(purchases.items, return_inverse=True)
-        total = np.bincount(place, weights=self._frequency(purchases, now_s), minlength=len(items))
-        return items, total * self._due(items, place, purchases.times_s, now_s)
+    def wanted(
+        self,
+        items: Ints,
+        counts: Ints,
+        times_s: Floats,
+        weights: Floats | float = 1.0,
+        *,
+        now_s: float,
+    ) -> Floats:
+        """Return the score of each of the (m,) distinct `items` that a shopper bought.
+
+        Each was bought as often as the (m,) `counts` say; the (n,) `times_s` and `weights` are
+        those of all purchases of the first item, then of the second, and so on.
+        """
+        if len(items) == 0:
+            return np.zeros(0)
+        starts = counts.cumsum() - counts
+        frequency = np.add.reduceat(self._frequency(times_s, now_s) * weights, starts)
+        first, last = np.minimum.reduceat(times_s, starts), np.maximum.reduceat(times_s, starts)
+        return np.asarray(frequency * self._due(last, self._gap(items, first, last, counts), now_s))
 
     def contributions(self, purchases: History, item: int, *, now_s: float) -> tuple[Ints, Floats]:
         """Return the purchases' items and parts, which add up to the score of `item`."""
-        items, place = np.unique(purchases.items, return_inverse=True)
-        due = self._due(items, place, purchases.times_s, now_s)[place]
-        parts = self._frequency(purchases, now_s) * due
-        return purchases.items, parts * (purchases.items == item)
+        parts = np.zeros(len(purchases))
+        mine = purchases.items == item
+        if mine.any():
+            times_s = purchases.times_s[mine]
+            due = self._due(times_s.max(), self._own_gap(item, times_s), now_s)
+            parts[mine] = purchases.weights[mine] * self._frequency(times_s, now_s) * due
+        return purchases.items, parts
 
     def due_in_s(self, purchases: History, item: int, *, now_s: float) -> float:
         """Return the seconds until the usual gap has passed; negative when overdue.
 
         ``inf`` for an item never bought.
         """
-        items, place = np.unique(purchases.items, return_inverse=True)
-        at = int(np.searchsorted(items, item))
-        if at == len(items) or items[at] != item:
+        times_s = purchases.times_s[purchases.items == item]
+        if len(times_s) == 0:
             return float("inf")
-        last, gap = self._last_and_gap(items, place, purchases.times_s)
-        return float(last[at] + gap[at] - now_s)
+        return float(times_s.max() + self._own_gap(item, times_s) - now_s)
 
-    def _frequency(self, purchases: History, now_s: float) -> Floats:
-        age_s = np.maximum(now_s - purchases.times_s, 0)
-        return np.asarray(purchases.weights * np.exp2(-age_s / self.settings.half_life_s))
+    def _frequency(self, times_s: Floats, now_s: float) -> Floats:
+        return np.asarray(np.exp2(np.minimum(times_s - now_s, 0) / self.settings.half_life_s))
 
-    def _due(self, items: Ints, place: Ints, times_s: Floats, now_s: float) -> Floats:
-        """Return for each of `items` how much of its waiting time is over, in [0, 1]."""
+    def _own_gap(self, item: int, times_s: Floats) -> Floats:
+        return self._gap(item, times_s.min(), times_s.max(), len(times_s))
+
+    def _gap(self, items: Any, first_s: Any, last_s: Any, count: Any) -> Floats:
+        """Return the seconds expected until the item is bought again, for one item or many."""
+        return np.asarray((last_s - first_s + self.gaps_s[items]) / count)
+
+    def _due(self, last_s: Any, gap_s: Floats, now_s: float) -> Floats:
+        """Return how much of the waiting time after the last purchase is over, in [0, 1]."""
         if self.settings.timing == 0:
-            return np.ones(len(items))
-        last, gap = self._last_and_gap(items, place, times_s)
-        wait_s = np.maximum(self.settings.timing * gap, 1.0)
-        return np.asarray(-np.expm1(-np.maximum(now_s - last, 0) / wait_s))
-
-    def _last_and_gap(self, items: Ints, place: Ints, times_s: Floats) -> tuple[Floats, Floats]:
-        """Return for each of `items` when it was last bought and the gap expected after that.
-
-        `place` tells for each of the purchases, oldest first, which of `items` it is.
-        """
-        first, last = np.empty(len(items)), np.empty(len(items))
-        # The last assignment to a place stays.
-        last[place] = times_s
-        first[place[::-1]] = times_s[::-1]
-        purchases = np.bincount(place, minlength=len(items))
-        return last, (last - first + self.gaps_s[items]) / purchases
+            return np.ones_like(gap_s)
+        wait_s = np.maximum(self.settings.timing * gap_s, 1.0)
+        return np.asarray(-np.expm1(np.minimum(last_s - now_s, 0) / wait_s))
 
     def to_artifact(self) -> Artifact:
         """Return the gaps as an array and the settings as JSON."""

@@ -1,5 +1,7 @@
 """Whatever comes in gets an answer that says what is wrong, and no request fails for our fault."""
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,9 +55,7 @@ async def test_bytes_that_are_no_text(grocer: Shop, path: str) -> None:
 
 
 BODIES = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=9)
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(
@@ -72,7 +72,9 @@ BODIES = st.recursive(
 @given(body=BODIES)
 async def test_any_session_is_answered_or_refused(grocer: Shop, body: object) -> None:
     """A client's bug would count as our outage."""
-    response = await grocer.http.http.post("/v1/recommendations/session", json=body)
+    # The client's own encoder refuses what is not JSON, such as Infinity; others send it.
+    content = json.dumps(body)
+    response = await grocer.http.http.post("/v1/recommendations/session", content=content)
     assert response.status_code in (200, 422), response.text
 
 

@@ -7,9 +7,9 @@ import pytest
 from services.recommender.core.keep import Kept
 from services.recommender.core.person import Rows
 from services.recommender.manifest import HISTORY, SERVICE
-from services.recommender.recorder import Record, Recorder
+from services.recommender.recorder import BETWEEN_S, Recorder
 from services.recommender.store import KEEP, TRIM_AFTER, Explanations, People, Snapshot
-from shared.contracts.envelope import utc
+from shared.contracts.envelope import Envelope, utc
 from shared.contracts.errors import Retryable
 from shared.contracts.events import Decision
 from shared.contracts.topics import DECISIONS, wrap
@@ -28,8 +28,8 @@ def snapshot(request_id: str, person: str = "ann") -> Snapshot:
     return Snapshot(request_id, person, 1.0, "home", (), "r", "current", [], {}, [(b"va", 1.0)])
 
 
-def record(request_id: str) -> Record:
-    decision = Decision(
+def decision(request_id: str) -> Envelope[Decision]:
+    made = Decision(
         request_id=request_id,
         service="recommender",
         scenario="home",
@@ -37,8 +37,7 @@ def record(request_id: str) -> Record:
         release="r",
         rung="current",
     )
-    envelope = wrap(DECISIONS, decision, id=request_id, source="/t", time=utc(1.0), userid="ann")
-    return Record(envelope, snapshot(request_id))
+    return wrap(DECISIONS, made, id=request_id, source="/t", time=utc(1.0), userid="ann")
 
 
 async def test_readers_at_the_same_time_get_their_own_rows(kv: RedisKeyValue) -> None:
@@ -96,38 +95,76 @@ async def test_only_the_persons_own_explanations_are_forgotten(kv: RedisKeyValue
     assert [await kept.find(r) is None for r in ("r1", "r2", "r3")] == [True, False, True]
 
 
-async def test_a_full_queue_waits_a_little_and_drops(kv: RedisKeyValue) -> None:
+async def test_a_full_queue_waits_a_little_and_drops() -> None:
     """With Kafka away for long, memory would grow or answers would hang."""
     bus = MemoryBus(MemoryBroker(), SERVICE, clock=FakeClock())
-    recorder = Recorder(bus, Explanations(kv, slots=9), FakeClock(), waiting=2)
-    assert [await recorder.put(record(f"r{n}")) for n in range(3)] == [True, True, False]
+    recorder = Recorder(bus, FakeClock(), waiting=2)
+    assert [await recorder.put(decision(f"r{n}")) for n in range(3)] == [True, True, False]
 
 
-async def test_what_waits_is_published_in_order_at_the_end(kv: RedisKeyValue) -> None:
+async def test_what_waits_is_published_in_order_at_the_end() -> None:
     """The last decisions before a deploy would be lost."""
     broker, clock = MemoryBroker(), FakeClock()
     bus = MemoryBus(broker, SERVICE, clock=clock)
-    recorder = Recorder(bus, Explanations(kv, slots=9), clock, waiting=1000)
+    recorder = Recorder(bus, clock, waiting=1000)
     for n in range(450):
-        await recorder.put(record(f"r{n}"))
+        await recorder.put(decision(f"r{n}"))
     await recorder.flush()
     ids = [dict(r.headers)["ce_id"].decode() for r in broker.records("decisions")]
     assert ids == [f"r{n}" for n in range(450)]
 
 
-async def test_without_redis_decisions_are_published_all_the_same() -> None:
-    """Feedback would be lost because a list cannot be explained."""
+async def test_a_rush_goes_out_in_groups() -> None:
+    """Kafka and the trainer would have a request to answer for each list that is shown."""
+    broker, clock = MemoryBroker(), FakeClock()
+    groups: list[int] = []
 
-    class Away:
-        async def keep(self, snapshots: Any) -> None:
+    class Counting(MemoryBus):
+        async def publish_all(self, topic: Any, envelopes: Any) -> Any:
+            groups.append(len(envelopes))
+            return await super().publish_all(topic, envelopes)
+
+    recorder = Recorder(Counting(broker, SERVICE, clock=clock), clock, waiting=1000)
+    running = asyncio.create_task(recorder.run())
+    began = clock.now()
+    async with asyncio.timeout(20):
+        for n in range(100):
+            await recorder.put(decision(f"r{n}"))
+            if n % 10 == 9:
+                await asyncio.sleep(0)
+        while len(broker.records("decisions")) < 100:
+            await asyncio.sleep(0)
+    running.cancel()
+    assert sum(groups) == 100
+    assert clock.now() - began >= (len(groups) - 1) * BETWEEN_S
+
+
+async def test_an_explanation_that_redis_does_not_take_holds_nothing_up(kv: RedisKeyValue) -> None:
+    """While Redis is away every list would wait for it, or none be explained ever after."""
+    away = Retryable("away")
+
+    class Flaky:
+        def pipeline(self) -> Any:
+            return kv.pipeline() if away is None else self
+
+        def set(self, *key: Any, value: bytes) -> None: ...
+
+        async def execute(self) -> None:
             raise Retryable("away")
 
-    broker, clock = MemoryBroker(), FakeClock()
-    bus = MemoryBus(broker, SERVICE, clock=clock)
-    recorder = Recorder(bus, Away(), clock, waiting=9)  # type: ignore[arg-type]
-    await recorder.put(record("r"))
-    await recorder.flush()
-    assert len(broker.records("decisions")) == 1
+        def get(self, *key: Any) -> Any:
+            return kv.get(*key)
+
+    kept = Explanations(Flaky(), slots=1000)  # type: ignore[arg-type]
+    for n in range(3):
+        kept.put(snapshot(f"lost{n}"))
+    await asyncio.sleep(0)
+    away = None
+    kept.put(snapshot("r"))
+    async with asyncio.timeout(20):
+        while await kept.find("r") is None:
+            await asyncio.sleep(0)
+    assert await kept.find("lost0") is None
 
 
 def test_a_snapshot_is_small() -> None:

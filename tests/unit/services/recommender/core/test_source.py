@@ -13,9 +13,3 @@ def test_few_parts_are_what_many_parts_are() -> None:
         source.add_to(total)
         assert total.tolist() == [1, 1.25, 1, 0.5, 1, 1]
         assert source.at([3, 5, 1, 0]) == [-0.5, 0.0, 0.25, 0.0]
-
-
-def test_parts_are_told_to_six_decimals() -> None:
-    """The parts of an answer would be long numbers that nobody reads."""
-    assert Source("s", 1.0, np.array([1 / 3], dtype=np.float32)).at([0]) == [0.333333]
-    assert Few("s", 1.0, {0: 1 / 3}).at([0]) == [0.333333]
