@@ -11,7 +11,7 @@ from services.trainer.core.rated import Kind
 from services.trainer.feedback import Windows, online, report
 from services.trainer.history import Lake
 from services.trainer.manifest import SERVICE
-from services.trainer.store import OPEN, Job, Jobs
+from services.trainer.store import OPEN, Canaries, Job, Jobs
 from shared.contracts.errors import Invalid, NotFound
 from shared.contracts.ids import uuid7
 from shared.runtime.app import Ports
@@ -46,7 +46,7 @@ class AskedJob(BaseModel):
         return given
 
 
-def router(ports: Ports, jobs: Jobs, lake: Lake, windows: Windows) -> APIRouter:
+def router(ports: Ports, jobs: Jobs, canaries: Canaries, lake: Lake, windows: Windows) -> APIRouter:
     """Return the routes of the manifest."""
     routes = APIRouter()
 
@@ -86,8 +86,12 @@ def router(ports: Ports, jobs: Jobs, lake: Lake, windows: Windows) -> APIRouter:
 
     @routes.get("/v1/models/{name}")
     async def model(name: Annotated[str, Path(max_length=100)]) -> Response:
-        """Return the release in service: pointer, versions, card, offline and online figures."""
-        return _json(await _card(ports, lake, windows, name))
+        """Return the release in service, its card and figures, and the canary beside it.
+
+        `history` tells what became of earlier releases: promoted, taken back, rolled back, and why.
+        """
+        card = await _card(ports, lake, windows, name)
+        return _json({**card, "canary": await canaries.get(name)})
 
     @routes.get("/v1/reports/feedback")
     async def feedback() -> Response:
@@ -110,6 +114,7 @@ async def _card(ports: Ports, lake: Lake, windows: Windows, name: str) -> dict[s
         "version": manifest.version,
         "pointer": pointer,
         "versions": await ports.releases.versions(name),
+        "history": await ports.releases.history(name),
         "created_at": manifest.created_at,
         "parent": manifest.parent,
         "bytes": manifest.contents.bytes,

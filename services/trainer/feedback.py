@@ -15,6 +15,7 @@ HOUR_MS = 60 * MINUTE_MS
 CLICKS = ("select_item", "view_item", "add_to_cart")
 BY = ("service", "release", "scenario", "personalised")
 """What a row of the report stands for."""
+_TRIES = 3
 _UNDONE = ("cancelled", "returned")
 
 
@@ -37,8 +38,7 @@ def report(lake: Lake, windows: Windows | None = None) -> list[dict[str, Any]]:
     among them; and gives with 95 % intervals ``click_through`` and ``conversion`` (shares of the
     requests) and ``revenue_cents`` a request. Bots do not count.
     """
-    chosen = windows or Windows()
-    joined = _requests(lake, chosen).collect()
+    joined = requests(lake, windows or Windows())
     rows = [_row(dict(zip(BY, key, strict=True)), group) for key, group in joined.group_by(*BY)]
     return sorted(rows, key=lambda row: (-row["requests"], *(str(row[name]) for name in BY)))
 
@@ -67,16 +67,33 @@ def _row(key: Mapping[str, Any], group: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _requests(lake: Lake, windows: Windows) -> pl.LazyFrame:
-    """Return one row a request with what it brought."""
-    shown = lake.scan("decisions").filter(pl.col("request_id").is_not_null()).select(
-        "request_id", "item", *BY, shown_ms="time_ms"
+def requests(lake: Lake, windows: Windows, *, since_ms: int = 0) -> pl.DataFrame:
+    """Return one row a request from a moment on, with what it brought.
+
+    Columns: ``request_id``, those of `BY`, ``rung``, ``person`` (null for nobody), ``shown``
+    items, ``clicks`` and ``purchases`` among them, ``revenue_cents``.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return _joined(lake, windows, since_ms).collect()
+        except FileNotFoundError:
+            # Files were merged since they were listed; the merged one has their rows.
+            continue
+    return _joined(lake, windows, since_ms).collect()
+
+
+def _joined(lake: Lake, windows: Windows, since_ms: int) -> pl.LazyFrame:
+    shown = lake.scan("decisions").filter(
+        pl.col("request_id").is_not_null(), pl.col("time_ms") >= since_ms
+    ).select(
+        "request_id", "item", *BY, "rung", person=pl.coalesce("user", "anon"), shown_ms="time_ms"
     ).unique(["request_id", "item"])  # fmt: skip
-    clicks = _within(shown, _clicks(lake), int(windows.click_minutes * MINUTE_MS))
-    bought = _within(shown, _purchases(lake), int(windows.purchase_hours * HOUR_MS))
+    recent = pl.col("time_ms") >= since_ms - MINUTE_MS
+    clicks = _within(shown, _clicks(lake).filter(recent), int(windows.click_minutes * MINUTE_MS))
+    bought = _within(shown, _purchases(lake).filter(recent), int(windows.purchase_hours * HOUR_MS))
     return (
         shown.group_by("request_id")
-        .agg(pl.col(BY).first(), shown=pl.col("item").count())
+        .agg(pl.col(*BY, "rung", "person").first(), shown=pl.col("item").count())
         .join(
             clicks.group_by("request_id").agg(clicks=pl.col("item").n_unique()),
             on="request_id",

@@ -41,6 +41,22 @@ CANCELLED = Key(
     ttl=timedelta(days=1),
 )
 
+CANARY = Key(
+    name="trainer-canary",
+    params=("model",),
+    kind="string",
+    about="The release on its way from the gate to everybody: who gets it, since when, the figures.",
+    bound="one a model",
+)
+REPLICAS = Key(
+    name="trainer-replicas",
+    params=("model", "version"),
+    kind="hash",
+    about="What each replica said of a release: when it loaded it, or why it refused.",
+    ttl=timedelta(days=7),
+    bound="one field a machine",
+)
+
 SERVICE = Service(
     name="trainer",
     about="History to datasets to models to gates to releases.",
@@ -57,6 +73,7 @@ SERVICE = Service(
         SHOPPERS,
         IDENTITIES,
         ERASURES,
+        MODELS,
     ),
     writes=(MODELS, ERASURES),
     routes=(
@@ -67,6 +84,6 @@ SERVICE = Service(
         Route("GET", "/v1/models/{name}", "train", "The release in service, with its card."),
         Route("GET", "/v1/reports/feedback", "train", "Clicks, orders and revenue per release."),
     ),
-    keys=(JOB, JOBS, CANCELLED),
+    keys=(JOB, JOBS, CANCELLED, CANARY, REPLICAS),
     releases=(RECOMMEND, RATINGS),
 )

@@ -8,7 +8,7 @@ import polars as pl
 from services.trainer.history import Lake
 from services.trainer.manifest import RATINGS, RECOMMEND
 from services.trainer.settings import Settings
-from services.trainer.store import OPEN, Job, Jobs
+from services.trainer.store import OPEN, Canaries, Job, Jobs
 from shared.contracts.ids import uuid7
 from shared.runtime.app import Ports
 
@@ -22,13 +22,15 @@ LOOK_S = 5.0
 class Planner:
     """Names the jobs that are due: by time, by new events, because a person was erased.
 
-    The first release of a model is due once there are `train_first_events` events.
+    The first release of a model is due once there are `train_first_events` events. While a canary
+    is on its way nothing is due: it is decided within `canary_hours`.
     """
 
     ports: Ports
     settings: Settings
     lake: Lake
     jobs: Jobs
+    canaries: Canaries
     models: tuple[str, ...] = (RECOMMEND, RATINGS)
     _new: dict[str, int] = field(default_factory=dict, init=False)
     _erased: set[str] = field(default_factory=set, init=False)
@@ -70,6 +72,10 @@ class Planner:
         now_s, new = self.ports.clock.now(), self._new.get(model, 0)
         last_s = max((job.asked_at for job in jobs), default=float("-inf"))
         if now_s - last_s < LEAST_GAP_S:
+            return []
+        canary = await self.canaries.get(model)
+        if canary is not None and canary.job is not None:
+            # Each new release would begin the trial anew, and none would ever come into service.
             return []
         pointer = await self.ports.releases.pointer(model)
         if pointer.current is None:

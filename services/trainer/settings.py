@@ -34,6 +34,28 @@ class Settings(Common):
     click_minutes: float = Field(30.0, gt=0, description="a click later than this is not counted")
     purchase_hours: float = Field(24.0, gt=0, description="the same for a purchase")
 
+    canary_percent: int = Field(
+        0,
+        ge=0,
+        le=90,
+        description="share of the shoppers who get a release that passed the gate before all "
+        "others do; 0: everybody at once",
+    )
+    canary_hours: float = Field(
+        72.0,
+        gt=0,
+        description="after this a canary that did no harm is promoted, and one that nobody was "
+        "shown is taken back",
+    )
+    canary_margin: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="a canary is promoted earlier once its shoppers are sure to click no more "
+        "than this share less often",
+    )
+    canary_look_s: float = Field(60.0, gt=0, description="time between two looks at a canary")
+
     @property
     def lake_folder(self) -> Path:
         """Where the history is."""

@@ -5,12 +5,15 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from services.trainer.core.canary import Finding
 from services.trainer.core.gate import Verdict
-from services.trainer.manifest import CANCELLED, JOB, JOBS
+from services.trainer.manifest import CANARY, CANCELLED, JOB, JOBS, REPLICAS
 from shared.contracts.errors import NotFound
 from shared.runtime.kv import KeyValue
 
 State = Literal["queued", "running", "done", "refused", "failed", "cancelled"]
+Stage = Literal["tried by replicas", "canary", "in service", "taken back", "replaced"]
+"""How far a release has come from the gate to everybody."""
 KEPT = 200
 OPEN: tuple[State, ...] = ("queued", "running")
 
@@ -20,7 +23,8 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `state`: done means released; refused that the gate kept the release in service; failed that
     there is no candidate, with the `reason`. `phase` and `share` in [0, 1] tell how far it is.
-    `due` are reasons to renew a release that is as good. `options` are the job's own.
+    `due` are reasons to renew a release that is as good. `options` are the job's own. `stage` is
+    how far its release has come since, and `stage_reason` why.
     """
 
     id: str
@@ -38,8 +42,68 @@ class Job(Struct, frozen=True, kw_only=True):
     share: float = 0.0
     reason: str | None = None
     version: str | None = None
+    stage: Stage | None = None
+    stage_reason: str | None = None
     verdict: Verdict | None = None
     metrics: dict[str, float] = {}
+
+
+class Canary(Struct, frozen=True, kw_only=True):
+    """A release beside the one in service. Times are seconds since 1970.
+
+    `epoch` is the pointer's, so that what somebody else did to it is seen. `percent` of the
+    shoppers get it; at 0 replicas try whether they can load it. `job` made it; None for a canary
+    that was set by hand, which is guarded and not led on. `lists` of it were shown to `shoppers`.
+    """
+
+    model: str
+    version: str
+    epoch: int
+    percent: int
+    began_at: float
+    stage_at: float
+    job: str | None = None
+    lists: int = 0
+    shoppers: int = 0
+    finding: Finding | None = None
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """What a replica said of a release: that it loaded it, or why it `refused`."""
+
+    at: float
+    refused: str | None = None
+
+
+class Canaries:
+    """The canary of each model; every method raises `Retryable` when Redis is away."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+
+    async def get(self, model: str) -> Canary | None:
+        """Return it, if there is one."""
+        raw = await self._kv.get(CANARY, model)
+        return None if raw is None else msgspec.json.decode(raw, type=Canary)
+
+    async def save(self, canary: Canary) -> Canary:
+        """Store it."""
+        await self._kv.set(CANARY, canary.model, value=msgspec.json.encode(canary))
+        return canary
+
+    async def forget(self, canary: Canary) -> None:
+        """Remove it, and what replicas said of it."""
+        await self._kv.delete(REPLICAS, canary.model, canary.version)
+        await self._kv.delete(CANARY, canary.model)
+
+    async def note(self, model: str, version: str, replica: str, said: Said) -> None:
+        """Keep the last that a replica said of a release."""
+        await self._kv.hset(REPLICAS, model, version, values={replica: msgspec.json.encode(said)})
+
+    async def said(self, model: str, version: str) -> dict[str, Said]:
+        """Return replica to what it said last."""
+        found = await self._kv.hgetall(REPLICAS, model, version)
+        return {k.decode(): msgspec.json.decode(raw, type=Said) for k, raw in found.items()}
 
 
 class Jobs:

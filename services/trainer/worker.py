@@ -13,6 +13,7 @@ from services.trainer.history import Lake
 from services.trainer.intake import Intake
 from services.trainer.jobs.task import Folder, Outcome, Task
 from services.trainer.plan import Planner
+from services.trainer.rollout import Rollout
 from services.trainer.settings import Settings
 from services.trainer.store import Job, Jobs
 from shared.contracts.artifact import Artifact
@@ -22,7 +23,7 @@ from shared.contracts.events import ReleaseChanged
 from shared.contracts.ids import uuid7
 from shared.contracts.topics import MODELS, wrap
 from shared.runtime.app import Ports
-from shared.runtime.releases import Manifest, Pointer, Provenance
+from shared.runtime.releases import Manifest, Provenance
 from shared.runtime.telemetry import log
 
 ROUND_S = 0.5
@@ -47,6 +48,7 @@ class Worker:
     intake: Intake
     jobs: Jobs
     planner: Planner
+    rollout: Rollout
     lake_in_use: asyncio.Lock = field(default_factory=asyncio.Lock)
     erasing: int = field(default=0, init=False)
     """How many erasures want the lake; a running job makes way for them and begins anew."""
@@ -190,12 +192,13 @@ class Worker:
 
     async def _current(self, model: str) -> Manifest | None:
         pointer = await self.ports.releases.pointer(model)
-        if pointer.current is None:
-            return None
+        return await self._manifest(model, pointer.current) if pointer.current else None
+
+    async def _manifest(self, model: str, version: str) -> Manifest | None:
         try:
-            return await self.ports.releases.manifest(model, pointer.current)
+            return await self.ports.releases.manifest(model, version)
         except (Invalid, NotFound) as damage:
-            _log.error("the release in service cannot be read", model=model, reason=str(damage))
+            _log.error("a release cannot be read", model=model, version=version, reason=str(damage))
             return None
 
     async def _finish(self, job: Job) -> None:
@@ -211,9 +214,8 @@ class Worker:
         shutil.rmtree(folder.path, ignore_errors=True)
 
     async def _release(self, job: Job, outcome: Outcome, folder: Folder) -> None:
-        releases = self.ports.releases
-        pointer = await releases.pointer(job.job)
-        version = await self._released(job, pointer)
+        assert outcome.verdict is not None
+        version = await self._published(job)
         if version is None:
             artifact = await asyncio.to_thread(folder.candidate)
             provenance = Provenance(
@@ -222,15 +224,26 @@ class Worker:
                 card={**outcome.card, "job": job.id},
                 golden=outcome.golden,
             )
-            version = (await releases.publish(job.job, artifact, provenance)).version
-            pointer = await releases.pointer(job.job)
-            await releases.promote(job.job, version, epoch=pointer.epoch)
-        await self._end(job, "done", version=version, outcome=outcome)
+            published = await self.ports.releases.publish(job.job, artifact, provenance)
+            version = published.version
+        why = "; ".join(outcome.verdict.reasons)
+        try:
+            stage = await self.rollout.begin(job.job, version, job=job.id, reason=why)
+        except Invalid as reason:
+            await self._end(job, "failed", reason=str(reason), version=version, outcome=outcome)
+        else:
+            job = _changed(job, stage=stage)
+            await self._end(job, "done", version=version, outcome=outcome)
 
-    async def _released(self, job: Job, pointer: Pointer) -> str | None:
-        """Return the version that this job has released already, before its worker died."""
-        current = await self._current(job.job) if pointer.current else None
-        return current.version if current and current.card.get("job") == job.id else None
+    async def _published(self, job: Job) -> str | None:
+        """Return the version that this job has published already, before its worker died."""
+        pointer = await self.ports.releases.pointer(job.job)
+        newest = (await self.ports.releases.versions(job.job))[:1]
+        for version in filter(None, (*newest, pointer.canary, pointer.current)):
+            manifest = await self._manifest(job.job, version)
+            if manifest is not None and manifest.card.get("job") == job.id:
+                return version
+        return None
 
     async def _refuse(self, job: Job, outcome: Outcome) -> None:
         assert outcome.verdict is not None

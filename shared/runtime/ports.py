@@ -1,8 +1,10 @@
 """Opens a process's ways out: Kafka, Redis, releases, secrets. Nothing connects before it is used."""
 
 import os
+import platform
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from redis.asyncio import Redis
 
@@ -99,8 +101,12 @@ def _report(bus: Bus, service: Service, clock: Clock) -> Report:
     except UndeclaredTopic:
         return unreported
 
+    replica = f"{service.name}@{platform.node()}"
+
     async def report(change: ReleaseChanged) -> None:
         now_s = clock.now()
+        if change.change in {"loaded", "rejected"}:
+            change = msgspec.structs.replace(change, replica=replica)
         envelope = wrap(
             MODELS,
             change,

@@ -10,7 +10,7 @@ from services.trainer.jobs.task import Folder, Outcome
 from services.trainer.manifest import SERVICE
 from services.trainer.plan import LOOK_S, Planner
 from services.trainer.settings import Settings
-from services.trainer.store import Job, Jobs
+from services.trainer.store import Canaries, Canary, Job, Jobs
 from shared.contracts.artifact import Artifact
 from shared.contracts.topics import MODELS
 from shared.runtime.app import Ports
@@ -118,7 +118,7 @@ async def planner(around: Surroundings, ports: Ports, **given: object) -> Planne
     from services.trainer.history import Lake
 
     settings = Settings(home=around.folder, **given)  # type: ignore[arg-type]
-    return Planner(ports, settings, Lake(settings.lake_folder), Jobs(ports.kv))
+    return Planner(ports, settings, Lake(settings.lake_folder), Jobs(ports.kv), Canaries(ports.kv))
 
 
 async def reasons(plan: Planner, around: Surroundings) -> list[str]:
@@ -147,3 +147,41 @@ async def test_models_are_due_by_time_events_and_erasures(
     plan.started("recommend")
     around.clock.advance(24 * 3600)
     assert await reasons(plan, around) == ["24 hours have passed"]
+
+
+async def test_nothing_is_due_while_a_canary_is_on_its_way(
+    trainer: Start, around: Surroundings
+) -> None:
+    """A busy shop would begin each trial anew, and no release would ever come into service."""
+    ports = (await trainer()).http.ports
+    plan = await planner(around, ports, train_after_events=100)
+    provenance = Provenance(trained_on={}, metrics={}, card={})
+    version = (await around.releases.publish("recommend", ARTIFACT, provenance)).version
+    await around.releases.promote("recommend", version, epoch=0)
+    plan.received(100)
+    on_its_way = Canary(
+        model="recommend", version="2", epoch=2, percent=10, began_at=0, stage_at=0, job="j1"
+    )
+    await plan.canaries.save(on_its_way)
+    assert await reasons(plan, around) == []
+    await plan.canaries.save(msgspec.structs.replace(on_its_way, job=None))
+    assert await reasons(plan, around) == ["100 new events"]
+
+
+async def test_a_candidate_that_passed_is_led_on_as_a_canary(
+    trainer: Start, around: Surroundings
+) -> None:
+    """What passed the gate would go to all shoppers, though some were to try it first."""
+    provenance = Provenance(trained_on={}, metrics={}, card={})
+    live = (await around.releases.publish("recommend", ARTIFACT, provenance)).version
+    await around.releases.promote("recommend", live, epoch=0)
+    around.clock.advance(1)
+    await left_behind(around, running_job(), Outcome(verdict=verdict("promote", "better")))
+    running = await trainer(canary_percent=10, canary_hours=10**6)
+    job = await running.ended("j1")
+    assert (job["state"], job["stage"]) == ("done", "tried by replicas")
+    pointer = await around.releases.pointer("recommend")
+    assert (pointer.current, pointer.canary) == (live, job["version"])
+    card = await running.get("/v1/models/recommend")
+    assert card["canary"]["version"] == job["version"]
+    assert [move["change"] for move in card["history"]] == ["canary", "promoted"]
