@@ -98,9 +98,13 @@ class Door:
         outcome = Outcome(last=self._log.last, ignored=parsed.ignored)
         records: list[Record] = []
         faults = parsed.faults
+        seq = self._log.last
         for index, incoming in parsed.events:
             try:
-                self._one(index, incoming, context, outcome, records, fill)
+                record = self._one(index, incoming, seq + 1, context, outcome, fill)
+                if record is not None:
+                    records.append(record)
+                    seq += 1
             except _Shed:
                 outcome.shed += 1
             except Invalid as error:
@@ -134,37 +138,40 @@ class Door:
         self,
         index: int,
         incoming: Incoming[Any],
+        seq: int,
         context: Context,
         outcome: Outcome,
-        records: list[Record],
         fill: float,
-    ) -> None:
+    ) -> Record | None:
+        """Return the event's record, None for a repeat."""
         event_id = incoming.id
         if event_id is None:
             event_id = uuid7(self._newest_ms, self._entropy(10))
             outcome.assigned[index] = event_id
         named = event_id.encode()
         key = digest(named)
-        if not self._seen.claim(key, self._log.last + 1 + len(records), context.now_s):
+        if not self._seen.claim(key, seq, context.now_s):
             outcome.duplicates += 1
-            return
+            return None
         try:
             fact = incoming.data
             if type(fact) is Behaviour:
-                share = kept_share(fact.action, fill)
-                if share < 1 and not keeps(key, share):
-                    raise _Shed
-                fact = self._marked(fact, incoming, context, share)
+                fact = self._marked(fact, incoming, key, context, fill)
             topic, envelope = accepted(incoming, fact, event_id, context, self._pseudonym)
-            records.append(self._record(topic, envelope, named, key, len(records)))
+            record = self._record(topic, envelope, named, key, seq)
         except (Invalid, _Shed):
             self._seen.forget((key,))
             raise
         outcome.accepted += 1
+        return record
 
     def _marked(
-        self, fact: Behaviour, incoming: Incoming[Any], context: Context, share: float
+        self, fact: Behaviour, incoming: Incoming[Any], key: int, context: Context, fill: float
     ) -> Behaviour:
+        """Return the event with what the collector says of it; raises `_Shed`."""
+        share = kept_share(fact.action, fill)
+        if share < 1 and not keeps(key, share):
+            raise _Shed
         if not context.browser:
             # A shop's own server may know better; what it says of bots and weights stands.
             return fact if share == 1 else marked(fact, weight=fact.weight / share, bot=fact.bot)
@@ -173,11 +180,11 @@ class Door:
         return marked(fact, weight=1 / share, bot=either(context.agent, pace))
 
     def _record(
-        self, topic: Topic[Any], envelope: Envelope[Any], named: bytes, key: int, place: int
+        self, topic: Topic[Any], envelope: Envelope[Any], named: bytes, key: int, seq: int
     ) -> Record:
         trace = envelope.traceparent
         return Record(
-            self._log.last + 1 + place,
+            seq,
             self._newest_ms,
             topic.name,
             topic.key_of(envelope).encode(),
@@ -217,7 +224,8 @@ class Door:
             traceparent=context.traceparent,
         )
         named = event_id.encode()
-        record = self._record(BEHAVIOUR_REJECTED, envelope, named, digest(named), len(records))
+        seq = self._log.last + 1 + len(records)
+        record = self._record(BEHAVIOUR_REJECTED, envelope, named, digest(named), seq)
         records.append(record)
         if fault.id is not None:
             self._rejections.add(record.digest, record.seq, fault.reason, fault.field)

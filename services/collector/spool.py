@@ -147,7 +147,7 @@ class Spool:
         else:
             self.seen.claim(record.digest, record.seq, self._clock.now())
 
-    def note(self, published: Sequence[Published]) -> None:
+    def note(self, published: Published) -> None:
         """Keep where Kafka put these records, and wake who waits for that."""
         self.index.append(published)
         self._published.set()

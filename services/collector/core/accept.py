@@ -78,6 +78,9 @@ def accepted(
         raise Invalid(f"this door takes {type_}", field="type")
     if topic is BEHAVIOUR and user is None and incoming.anonid is None:
         raise Invalid("who did it? send userid or anonid", field="userid")
+    consent = incoming.consent
+    if consent is not None or context.gpc:
+        consent = granted(consent, context.gpc)
     time = incoming.time
     if time is not None:
         time = happened(time, context.now, sent_at=context.sent_at, oldest=context.oldest)
@@ -93,7 +96,7 @@ def accepted(
         sessionid=incoming.sessionid,
         seq=incoming.seq,
         receivedat=context.now,
-        consent=granted(incoming.consent, context.gpc),
+        consent=consent,
         causedby=incoming.causedby,
         traceparent=incoming.traceparent or context.traceparent,
     )

@@ -40,7 +40,7 @@ class _Generation:
         self.began = self.ended = now
 
     def find(self, key: int) -> int:
-        """Return the slot of `key`, or ~slot of the free one where it would go."""
+        """Return the slot of `key`, or -1."""
         keys, mask = self.keys, self.mask
         # The low bit of a digest is not random.
         slot = (key >> 3) & mask
@@ -48,7 +48,20 @@ class _Generation:
             if held == key:
                 return slot
             slot = (slot + 1) & mask
-        return ~slot
+        return -1
+
+    def claim(self, key: int, seq: int) -> bool:
+        """Put `key` in with its number; False if it is there already."""
+        keys, mask = self.keys, self.mask
+        slot = (key >> 3) & mask
+        while held := keys[slot]:
+            if held == key:
+                return False
+            slot = (slot + 1) & mask
+        keys[slot] = key
+        self.seqs[slot] = seq - self.base
+        self.room -= 1
+        return True
 
 
 class Seen:
@@ -86,15 +99,12 @@ class Seen:
         newest = tables[0] if tables else self._next(seq, now)
         if newest.room <= 0 or seq - newest.base >= 1 << 32:
             newest = self._next(seq, now)
-        for table in tables[1:]:
-            if table.find(key) >= 0:
-                return False
-        slot = ~newest.find(key)
-        if slot < 0:
+        if len(tables) > 1:
+            for table in tables[1:]:
+                if table.find(key) >= 0:
+                    return False
+        if not newest.claim(key, seq):
             return False
-        newest.keys[slot] = key
-        newest.seqs[slot] = seq - newest.base
-        newest.room -= 1
         newest.ended = now
         return True
 

@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from services.collector.relay.sink import Sink, Slot
 from services.collector.wal.format import Record
-from services.collector.wal.index import Place, Published
+from services.collector.wal.index import ENTRY_DTYPE, Place, Published
 from shared.contracts.errors import Retryable
 from shared.runtime.bus.partition import partition_of
 from shared.runtime.clock import Clock
@@ -16,7 +18,7 @@ from shared.runtime.clock import Clock
 _log = logging.getLogger(__name__)
 _LEAST_S, _MOST_S = 0.002, 0.025
 _BUSY_PER_S = 500
-_WORTH = 300
+_WORTH = 1000
 """A request to Kafka costs as much as relaying a hundred records; with this many in it, little."""
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -57,7 +59,7 @@ class Relay:
         Told of every acknowledged group, in order, before the next is read. May raise OSError
         (full disk); it is then called again later with the same group.
     topics : sequence of str
-        Every topic that a record of the log may go to.
+        Every topic that a record of the log may go to, in the log's own order.
     begin : Begin
         What earlier processes have done.
     """
@@ -69,7 +71,7 @@ class Relay:
         clock: Clock,
         *,
         topics: Sequence[str],
-        on_published: Callable[[Sequence[Published]], None],
+        on_published: Callable[[Published], None],
         begin: Begin,
     ) -> None:
         self._source, self._sink, self._clock = source, sink, clock
@@ -123,33 +125,38 @@ class Relay:
         self._known = {seq: place for seq, place in there.items() if seq > self.after}
         _log.info("records that Kafka has already: %d", len(self._known))
 
-    async def _ship(self, group: Sequence[Record]) -> list[Published]:
-        batches: defaultdict[Slot, list[Record]] = defaultdict(list)
-        known = self._known
-        published: list[Published] = []
-        for record in group:
-            if known and (place := known.pop(record.seq, None)) is not None:
-                published.append(Published(record.seq, record.digest, *place))
+    async def _ship(self, group: Sequence[Record]) -> Published:
+        places: defaultdict[Slot, list[int]] = defaultdict(list)
+        published = Published(group[0].seq, np.empty(len(group), ENTRY_DTYPE))
+        for place, record in enumerate(group):
+            if (there := self._known.pop(record.seq, None)) is not None:
+                self._enter(published, Slot(there.topic, there.partition), [place], [there.offset])
                 continue
             slots = self._slots.get(record.topic) or await self._slots_of(record.topic)
-            batches[slots[partition_of(record.key, len(slots))]].append(record)
+            places[slots[partition_of(record.key, len(slots))]].append(place)
         self._doubtful = max(self._doubtful, group[-1].seq)
-        offsets = await self._sink.write(batches) if batches else {}
-        for slot, records in batches.items():
-            topic, partition = slot
-            published += [
-                Published(record.seq, record.digest, topic, partition, offset)
-                for record, offset in zip(records, offsets[slot], strict=True)
-            ]
-        published.sort()
+        if places:
+            batches = {slot: [group[place] for place in at] for slot, at in places.items()}
+            offsets = await self._sink.write(batches)
+            for slot, at in places.items():
+                self._enter(published, slot, at, offsets[slot])
+        published.entries["digest"] = np.array([record.digest for record in group], np.uint64)
         return published
+
+    def _enter(
+        self, published: Published, slot: Slot, at: Sequence[int], offsets: Sequence[int]
+    ) -> None:
+        entries = published.entries
+        entries["offset"][at] = offsets
+        entries["topic"][at] = self._topics.index(slot.topic)
+        entries["partition"][at] = slot.partition
 
     async def _slots_of(self, topic: str) -> list[Slot]:
         n = await self._sink.partitions(topic)
         slots = self._slots[topic] = [Slot(topic, partition) for partition in range(n)]
         return slots
 
-    async def _note(self, published: Sequence[Published]) -> None:
+    async def _note(self, published: Published) -> None:
         while True:
             try:
                 self._on_published(published)
@@ -157,7 +164,7 @@ class Relay:
                 _log.error("cannot note what Kafka has taken: %s", error)
                 await self._clock.sleep(_BACKOFF_S[-1])
             else:
-                self.after = published[-1].seq
+                self.after = published.last
                 return
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,13 +43,19 @@ class Place(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A record that Kafka has acknowledged."""
+    """Records `first` and following, without a gap, that Kafka has acknowledged.
 
-    seq: int
-    digest: int
-    topic: str
-    partition: int
-    offset: int
+    `entries` are of `ENTRY_DTYPE`; a topic is its number in the log's list, and the check is left
+    to the index.
+    """
+
+    first: int
+    entries: NDArray[np.void]
+
+    @property
+    def last(self) -> int:
+        """The number of the last record."""
+        return self.first + len(self.entries) - 1
 
 
 class _File(NamedTuple):
@@ -75,7 +81,6 @@ class Index:
     ) -> None:
         self._folder = folder
         self._header = Header("", 0, [])
-        self._numbers: dict[str, int] = {}
         self._disk = disk or Disk()
         self._file_entries = file_entries
         self._files: list[_File] = []
@@ -92,7 +97,6 @@ class Index:
         are not yielded. Blocks. Exhaust it before anything else is called.
         """
         self._header = header
-        self._numbers = {name: i for i, (name, _) in enumerate(header.topics)}
         self._folder.mkdir(parents=True, exist_ok=True)
         paths = sorted(p for p in self._folder.iterdir() if _NAME.fullmatch(p.name))
         behind = sum(self._disk.size(p) for p in paths) // _ENTRY.size
@@ -114,15 +118,17 @@ class Index:
             if behind < newest:
                 yield first, names, entries
 
-    def append(self, published: Sequence[Published]) -> None:
-        """Add what Kafka acknowledged, in order of `seq`. Raises OSError when the disk is full."""
-        follows = self._files and published[0].seq == self.last + 1
+    def append(self, published: Published) -> None:
+        """Add what Kafka acknowledged, behind what is there. Raises OSError when the disk is full."""
+        first, entries = published
+        follows = self._files and first == self.last + 1
         if not follows or self._count() >= self._file_entries:
-            self._roll(published[0].seq)
+            self._roll(first)
         if self._fd is None:
             self._fd = os.open(self._files[-1].path, os.O_WRONLY | os.O_APPEND)
-        self._add(_packed(published, self._numbers))
-        self.last = published[-1].seq
+        entries["check"] = _check(entries)
+        self._add(entries.tobytes())
+        self.last = published.last
 
     async def sync(self) -> None:
         """Return when the entries would survive a loss of power."""
@@ -213,17 +219,6 @@ class Index:
             _log.warning("%s: %d bytes of a torn tail cut", path.name, size - whole * _ENTRY.size)
             self._disk.cut(path, start + whole * _ENTRY.size)
         return entries[:whole]
-
-
-def _packed(published: Sequence[Published], numbers: Mapping[str, int]) -> bytes:
-    _, digests, topics, partitions, offsets = zip(*published, strict=True)
-    entries = np.empty(len(published), ENTRY_DTYPE)
-    entries["digest"] = np.array(digests, np.uint64)
-    entries["offset"] = offsets
-    entries["topic"] = [numbers[topic] for topic in topics]
-    entries["partition"] = partitions
-    entries["check"] = _check(entries)
-    return entries.tobytes()
 
 
 def _check(entries: NDArray[np.void]) -> NDArray[np.uint32]:

@@ -34,7 +34,7 @@ class Pace:
 
     segment_bytes: int = 64 << 20
     group_s: float = 0.001
-    unawaited_s: float = 0.008
+    unawaited_s: float = 0.016
     retry_s: float = 0.25
 
     def patience_s(self, records: int, elapsed_s: float) -> float:

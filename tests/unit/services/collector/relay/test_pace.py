@@ -9,8 +9,8 @@ from services.collector.relay.relay import pace
         (1, 1.0, 0.002),  # one a second: no reason to wait
         (1, 0.005, 0.002),  # 200 a second
         (12, 0.012, 0.025),  # 1,000 a second
-        (100, 0.005, 0.015),  # 20,000 a second
-        (10_000, 0.05, 0.002),  # 200,000 a second
+        (500, 0.005, 0.01),  # 100,000 a second
+        (10_000, 0.01, 0.002),  # 1,000,000 a second
         (1, 0.0, 0.002),
     ],
 )
