@@ -19,7 +19,7 @@ SERVICE = Service(
     about="Takes in what happens in a shop, keeps it through any failure, and turns it into sessions and counts.",
     processes=(
         Process("http", "doors, write-ahead log and relay to Kafka", port=8001, memory_mib=512),
-        Process("stream", "sessions and item activity, windowed", memory_mib=384),
+        Process("stream", "sessions and item activity, windowed", memory_mib=384, probes=8011),
     ),
     reads=(BEHAVIOUR, IDENTITIES, ERASURES),
     writes=(

@@ -28,12 +28,13 @@ from services.collector.core.keyed import Changes, Forget, Mark
 from services.collector.core.sessions import Sessions
 from services.collector.manifest import SERVICE
 from services.collector.stream_app import InOrder, faust_app, raw_topic, table
-from services.collector.stream_log import Appender, Entry, changelog_of, inputs_of
+from services.collector.stream_log import APP_ID, Appender, Entry, changelog_of, inputs_of
 from services.collector.stream_partitions import Partitions
 from services.collector.stream_split import OnItems, OnVisitors, Raw, Refused, source_of
 from shared.contracts.ids import UserId
 from shared.contracts.topics import BEHAVIOUR, ERASURES, ITEM_ACTIVITY, SESSIONS
-from shared.runtime.app import App, Ports
+from shared.runtime import metrics
+from shared.runtime.app import App, Check, Ports
 from shared.runtime.bus import Bus, Record, admin
 from shared.runtime.bus.settings import connection
 from shared.runtime.clock import Clock
@@ -46,6 +47,9 @@ MARGIN_MS = 1000
 """A record may be in the log for so long before we hear of it."""
 BATCH = 500
 BATCH_WAIT_S = 0.05
+_SECONDS = {
+    step: metrics.PROCESS_SECONDS.labels(f"stream-{step}") for step in ("split", *stream_log.TABLES)
+}
 
 
 class Stream:
@@ -73,7 +77,7 @@ class Stream:
         self._appender = appender
         self._marked_ms: dict[int, int] = {}
         self._read_ms: dict[int, int] = {}
-        self._owned: set[Any] = set()
+        self._owned: set[Any] | None = None
         self._order = InOrder()
         self._visitors_table = table(app, VISITORS, partitions)
         self._items_table = table(app, ITEMS, partitions)
@@ -92,9 +96,17 @@ class Stream:
         app.timer(MARK_EVERY_S, name="mark")(self.mark)
         app.on_partitions_assigned.connect(self.assigned)
 
+    @property
+    def unready(self) -> str | None:
+        """What keeps the steps from going on, if anything does."""
+        if self._owned is None or self._app.rebalancing or not self._app.flow_control.is_active():
+            return "partitions are being taken over"
+        return None
+
     async def split(self, stream: Any) -> None:
         """Step 1: append what behaviour means to the stream's own topics."""
         async for events in stream.noack_take(BATCH, within=BATCH_WAIT_S):
+            began = self._clock.monotonic()
             for event in events:
                 if (
                     event.message.topic == BEHAVIOUR.name
@@ -112,12 +124,13 @@ class Stream:
                 self._read_ms[source] = max(self._read_ms.get(source, 0), record.seen_ms)
             for event in events:
                 await stream.ack(event)
+            _SECONDS["split"].observe(self._clock.monotonic() - began)
 
     async def fold_visitors(self, stream: Any) -> None:
         """Step 2: sessions."""
         async for event in stream.noack().events():
             self._order.check(event.message)
-            number = event.message.partition
+            began, number = self._clock.monotonic(), event.message.partition
             record = self._decode_visitors(event.message.value)
             partition, rows = self._visitors[number]
             if isinstance(record, Mark):
@@ -132,12 +145,13 @@ class Stream:
                 await self._appender.surely(self._bus.publish_all, SESSIONS, sessions)
             await self._store(VISITORS, number, rows, changes)
             await stream.ack(event)
+            _SECONDS[VISITORS].observe(self._clock.monotonic() - began)
 
     async def fold_items(self, stream: Any) -> None:
         """Step 3: activity."""
         async for event in stream.noack().events():
             self._order.check(event.message)
-            number = event.message.partition
+            began, number = self._clock.monotonic(), event.message.partition
             record = self._decode_items(event.message.value)
             partition, rows = self._items[number]
             if isinstance(record, Mark):
@@ -147,15 +161,18 @@ class Stream:
             await self._publish_activity(changes.publish)
             await self._store(ITEMS, number, rows, changes)
             await stream.ack(event)
+            _SECONDS[ITEMS].observe(self._clock.monotonic() - began)
 
     async def mark(self) -> None:
         """Tell the folds how far behaviour has been read."""
         now_ms = int(self._clock.now() * 1000) - MARGIN_MS
+        behind_ms = [0]
         sources = self._app.consumer.topic_partitions(BEHAVIOUR.name)
         for partition in self._own_behaviour():
             source = source_of(BEHAVIOUR.name, partition)
             at_ms = now_ms if self._caught_up(partition) else self._read_ms.get(source)
             if at_ms is not None:
+                behind_ms.append(now_ms - at_ms)
                 self._marked_ms[source] = max(at_ms, self._marked_ms.get(source, 0))
                 value = stream_split.encode(Mark(source, sources, at_ms))
                 await self._appender.append(
@@ -163,11 +180,15 @@ class Stream:
                     for table in stream_log.TABLES
                     for target in range(self._count)
                 )
+        metrics.CONSUMER_LAG_SECONDS.labels(APP_ID, BEHAVIOUR.name).set(max(behind_ms) / 1000)
+        metrics.STREAM_KEYS.labels(VISITORS).set(self._visitors.keys())
+        metrics.STREAM_KEYS.labels(ITEMS).set(self._items.keys())
 
     async def assigned(self, app: Any, assigned: set[Any], **kwargs: Any) -> None:
         """Give up the state of partitions that are another's now; read the rest again."""
+        metrics.CONSUMER_REBALANCES.labels(APP_ID).inc()
         for name, partitions in ((VISITORS, self._visitors), (ITEMS, self._items)):
-            for lost in self._owned - assigned:
+            for lost in (self._owned or set()) - assigned:
                 if lost.topic in {changelog_of(name), inputs_of(name)}:
                     partitions.give_up(lost.partition)
             partitions.reload()
@@ -175,7 +196,7 @@ class Stream:
         self._order.forget()
 
     def _own_behaviour(self) -> list[int]:
-        return sorted(tp.partition for tp in self._owned if tp.topic == BEHAVIOUR.name)
+        return sorted(tp.partition for tp in self._owned or () if tp.topic == BEHAVIOUR.name)
 
     def _caught_up(self, partition: int) -> bool:
         """Whether all that the broker has was split, appended and committed."""
@@ -200,6 +221,7 @@ class Stream:
         raw = refused.record
         record = Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, (), raw.seen_ms)
         await self._appender.surely(self._bus.dead_letter, record, reason=refused.reason, attempt=1)
+        metrics.DEAD_LETTERS.labels(SERVICE.name, "unreadable").inc()
 
     async def _pass_on(self, forget: Forget, number: int, changes: Changes[Any]) -> None:
         """Let the next partition forget the person, too; the last one tells what all removed."""
@@ -241,6 +263,11 @@ class Worker:
         self._ports = ports
         self._appender = Appender(settings.kafka, ports.clock, **connection(settings))
         self._app: Any = None
+        self._stream: Stream | None = None
+
+    async def unready(self) -> str | None:
+        """Why nothing is being processed; None while all goes on."""
+        return "starting" if self._stream is None else self._stream.unready
 
     async def start(self) -> None:
         """Make the topics where they are missing; `Retryable` while the broker is away."""
@@ -253,7 +280,7 @@ class Worker:
         partitions = partitions_of(self._settings)
         self._app = faust_app(self._settings, partitions)
         bus, clock = self._ports.bus, self._ports.clock
-        Stream(self._app, bus, self._appender, clock, partitions=partitions)
+        self._stream = Stream(self._app, bus, self._appender, clock, partitions=partitions)
         await self._app.start()
         await self._app.wait_until_stopped()
         if self._app.crash_reason is not None:
@@ -270,7 +297,12 @@ def build(process: str, settings: Settings, ports: Ports) -> App:
     """Return the collector's stream process."""
     assert process == "stream", process
     worker = Worker(settings, ports)
-    return App(start=worker.start, tasks={"stream": worker.work}, stop=worker.stop)
+    return App(
+        start=worker.start,
+        tasks={"stream": worker.work},
+        stop=worker.stop,
+        checks=(Check("stream", worker.unready),),
+    )
 
 
 def _ensure_topics(settings: Settings) -> None:

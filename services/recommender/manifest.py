@@ -76,7 +76,9 @@ SERVICE = Service(
             8003,
             shares_port=True,
         ),
-        Process("worker", "Keeps what each person did lately in Redis.", memory_mib=256),
+        Process(
+            "worker", "Keeps what each person did lately in Redis.", memory_mib=256, probes=8013
+        ),
     ),
     reads=(BEHAVIOUR, ORDERS, SHOPPERS, ERASURES),
     views=(CATALOG, ITEM_ACTIVITY),

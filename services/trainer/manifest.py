@@ -62,7 +62,12 @@ SERVICE = Service(
     about="History to datasets to models to gates to releases.",
     processes=(
         Process("http", "Takes jobs, tells of jobs, releases and what they brought.", 8002, 256),
-        Process("worker", "Keeps the history and runs jobs in a child process.", memory_mib=4096),
+        Process(
+            "worker",
+            "Keeps the history and runs jobs in a child process.",
+            memory_mib=4096,
+            probes=8012,
+        ),
     ),
     reads=(
         BEHAVIOUR,

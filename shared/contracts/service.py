@@ -18,6 +18,9 @@ KeyKind = Literal["string", "hash", "set", "zset", "list", "stream"]
 class Process:
     """One operating-system process of a service; `port` is its HTTP port on a local machine.
 
+    `probes` is the port on which a process without a facade tells of itself (``/livez``,
+    ``/readyz``, ``/metrics``); stacks and containers hand it over as SHOPLOOP_PORT.
+
     `shares_port` says that replicas on one machine may answer on that port together: nothing on
     disk or in memory is for one of them alone.
     """
@@ -27,6 +30,7 @@ class Process:
     port: int | None = None
     memory_mib: int = 512
     shares_port: bool = False
+    probes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,9 @@ CONSUMER_STOPPED = Gauge(
     "1 while a partition is stopped because too many of its records were dead-lettered.",
     ["group", "topic", "partition"],
 )
+STREAM_KEYS = Gauge(
+    "stream_keys", "Visitors, or items, of which the stream holds state.", ["table"]
+)
 PROCESS_SECONDS = Histogram("process_seconds", "Handling of one batch.", ["handler"], buckets=_FAST)
 RETRIES = Counter("retries", "Batches tried again because something was away.", ["handler"])
 DEAD_LETTERS = Counter("dlq", "Records put aside, by the kind of reason.", ["service", "reason"])

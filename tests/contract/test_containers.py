@@ -53,7 +53,7 @@ def test_a_container_is_what_the_manifest_declares(
     outside = f"${{{port_setting(service.name)}:-{process.port}}}"
     published = [f"127.0.0.1:{outside}:{process.port}"] if process.port else []
     assert container.get("ports", []) == published
-    assert container["environment"].get("SHOPLOOP_PORT") == process.port
+    assert container["environment"].get("SHOPLOOP_PORT") == (process.port or process.probes)
 
 
 @pytest.mark.parametrize(("service", "process"), PROCESSES, ids=process_name)

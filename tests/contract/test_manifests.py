@@ -64,7 +64,8 @@ def test_what_is_kept_in_redis_is_bounded_and_can_be_rebuilt(service: Service) -
 
 def test_ports_routes_and_key_spaces_belong_to_one_service() -> None:
     """If this fails, two services take one port or overwrite each other's keys."""
-    ports = Counter(p.port for s in SERVICES for p in s.processes if p.port)
+    processes = [process for service in SERVICES for process in service.processes]
+    ports = Counter(port for p in processes for port in (p.port, p.probes) if port)
     keys = Counter(name for s in SERVICES for name in {k.name for k in s.keys})
     makers = Counter(model for s in SERVICES for model in s.releases)
     for counted in (ports, keys, makers):

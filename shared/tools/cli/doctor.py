@@ -150,6 +150,8 @@ def usual_ports() -> Iterator[Finding]:
         for process in service.processes:
             if process.port:
                 wanted[service.name] = process.port
+            if process.probes:
+                wanted[f"{service.name}-{process.name}"] = process.probes
     taken = [name for name, port in wanted.items() if not ports.is_free(port)]
     if not taken:
         yield Finding("ports", "well", f"{', '.join(map(str, wanted.values()))} are free")

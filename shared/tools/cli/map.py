@@ -82,7 +82,7 @@ def _services(declared: Sequence[Service]) -> str:
 
 def _processes(declared: Sequence[Service]) -> str:
     rows = (
-        (f"{s.name}/{p.name}", p.about, p.port or "none", f"{p.memory_mib} MiB")
+        (f"{s.name}/{p.name}", p.about, p.port or p.probes or "none", f"{p.memory_mib} MiB")
         for s in declared
         for p in s.processes
     )

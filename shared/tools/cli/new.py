@@ -17,6 +17,8 @@ from shared.tools.local.paths import CHECKOUT
 ROOMS = Path(__file__).parent / "rooms"
 _NAME = re.compile(r"[a-z][a-z0-9]{1,29}")
 _FIRST_PORT = 8001
+_PROBES = 10
+"""Behind the facade's port comes, so much later, its worker's."""
 
 
 def new(
@@ -44,6 +46,7 @@ def written(root: Path, name: str) -> list[Path]:
     """
     _accept(root, name)
     given = {"name": name, "module": name, "port": str(_free_port(root))}
+    given["probes"] = str(int(given["port"]) + _PROBES)
     paths = []
     for template, path in _places(root, name):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,7 @@ def _compose(root: Path, given: dict[str, str]) -> Path:
   $name-worker:
     <<: *$name
     command: [worker]
-    environment: {<<: *addresses}
+    environment: {<<: *addresses, SHOPLOOP_PORT: $probes}
     mem_limit: 256m
 """.replace("$upper", given["name"].upper())
     ).substitute(given)

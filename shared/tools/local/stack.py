@@ -142,8 +142,8 @@ class Stack:
         raise LookupError(f"{name!r} has no port here; there are: {', '.join(self._ports)}")
 
     def urls(self) -> dict[str, str]:
-        """Give the addresses of all processes that listen, by name."""
-        return {name: self.url(name) for name in self._ports}
+        """Give the addresses of all facades, by the names of their processes."""
+        return {name: self.url(name) for name in self._ports if name in self._facades()}
 
     def pid(self, name: str) -> int:
         """Give the process id of a program: `kafka`, `redis`, `collector/http`."""
@@ -198,7 +198,8 @@ class Stack:
         }
         for service in self._declared:
             for process in service.processes[::-1]:
-                if port := self._ports.get(f"{service.name}/{process.name}"):
+                port = self._ports.get(f"{service.name}/{process.name}")
+                if process.port and port:
                     addresses[port_setting(service.name)] = str(port)
         return {**self.environ, **addresses, "PYTHONUNBUFFERED": "1"}
 
@@ -221,16 +222,20 @@ class Stack:
         usual |= {} if self.redis else {"redis": REDIS_PORT}
         for service in self._declared:
             for process in service.processes:
-                if process.port:
-                    usual[f"{service.name}/{process.name}"] = process.port
+                if port := process.port or process.probes:
+                    usual[f"{service.name}/{process.name}"] = port
         if self.random_ports:
             self._ports = dict(zip(usual, ports.random_ports(len(usual)), strict=True))
             return
         for name, usual_port in usual.items():
-            setting = port_setting(name.partition("/")[0])
+            named = name.partition("/")[0] if name in self._facades() else name.replace("/", "-")
+            setting = port_setting(named)
             port = int(self.environ.get(setting, usual_port)) or ports.random_ports(1)[0]
             ports.require_free(port, name, setting=f"set {setting}")
             self._ports[name] = port
+
+    def _facades(self) -> set[str]:
+        return {f"{s.name}/{p.name}" for s in self._declared for p in s.processes if p.port}
 
     def _start_infrastructure(self) -> None:
         programs = []
