@@ -91,7 +91,13 @@ class Rollout:
                     began_at=now_s, stage_at=now_s, job=job,
                 )
             )  # fmt: skip
-            await releases.canary(model, version, percent=0, epoch=pointer.epoch)
+            await releases.canary(
+                model,
+                version,
+                percent=0,
+                epoch=pointer.epoch,
+                reason=f"it passed the gate, {reason}",
+            )
             return "tried by replicas"
 
     async def look(self, model: str) -> bool:

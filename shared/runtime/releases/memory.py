@@ -16,10 +16,10 @@ from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.follow import Follower, Wait
 from shared.runtime.releases.package import Package, packaged
 from shared.runtime.releases.pointer import (
+    canary_reason,
     expect_epoch,
     promoted,
     rolled_back,
-    share_in_words,
     with_canary,
     without_canary,
 )
@@ -86,7 +86,7 @@ class MemoryReleases:
         """As the port."""
         after = with_canary(await self._at(model, epoch), version, percent)
         return await self._move(
-            model, after, self._moved("canary", version, reason or share_in_words(percent))
+            model, after, self._moved("canary", version, canary_reason(percent, reason))
         )
 
     async def take_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:

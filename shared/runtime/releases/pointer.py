@@ -31,11 +31,10 @@ def with_canary(before: Pointer, version: str, percent: int) -> Pointer:
     )
 
 
-def share_in_words(percent: int) -> str:
-    """Return to whom a canary is served."""
-    return (
-        f"served to {percent} % of the users" if percent else "loaded by replicas, served to nobody"
-    )
+def canary_reason(percent: int, reason: str | None) -> str:
+    """Return to whom a canary is served, and why."""
+    share = f"served to {percent} % of the users" if percent else "only loaded by replicas"
+    return share if reason is None else f"{share}: {reason}"
 
 
 def without_canary(before: Pointer) -> Pointer:

@@ -35,12 +35,12 @@ from shared.runtime.releases.manifest import (
 )
 from shared.runtime.releases.package import Package, packaged
 from shared.runtime.releases.pointer import (
+    canary_reason,
     expect_epoch,
     from_fields,
     promoted,
     restored,
     rolled_back,
-    share_in_words,
     to_fields,
     with_canary,
     without_canary,
@@ -219,7 +219,7 @@ class RedisReleases:
     ) -> Pointer:
         """Serve `version` to `percent` of the users; at 0 replicas only load and test it."""
         after = with_canary(await self._at(model, epoch), version, percent)
-        move = _Move("canary", version, reason or share_in_words(percent))
+        move = _Move("canary", version, canary_reason(percent, reason))
         return await self._move(model, after, move, expected=epoch)
 
     async def take_back(self, model: str, *, epoch: int, reason: str | None = None) -> Pointer:

@@ -23,7 +23,7 @@ from shared.runtime import keys
 from shared.runtime.bus.kafka import KafkaBus
 from shared.runtime.clock import SystemClock
 from shared.runtime.kv import connect
-from shared.runtime.releases import Manifest, Pointer
+from shared.runtime.releases import Manifest, Moved, Pointer
 from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.redis import RedisReleases, Storage
 from shared.runtime.releases.signing import Verifier
@@ -45,6 +45,9 @@ app = typer.Typer(
 )
 ModelArgument = Annotated[str, typer.Argument(help="Name of the model, such as recommend.")]
 VersionArgument = Annotated[str, typer.Argument(help="Version, as `list` shows it.")]
+ReasonOption = Annotated[
+    str, typer.Option(help="Why; kept in the history and told in the topic `models`.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -69,7 +72,11 @@ def list_releases(
         made = utc(row["created_at"]).strftime("%Y-%m-%d %H:%M")
         size = f"{row['bytes'] / (1 << 20):.1f}"
         table.add_row(row["model"], row["version"], row["state"], made, size, figures)
-    Console(soft_wrap=True).print(table if rows else "no releases yet")
+    console = Console(soft_wrap=True)
+    console.print(table if rows else "no releases yet")
+    for row in rows:
+        if row["state"] == "taken back":
+            console.print(f"{row['version']} was taken back: {row['why']}", style="dim")
 
 
 @app.command()
@@ -91,30 +98,54 @@ def show(
 
 
 @app.command()
-def promote(model: ModelArgument, version: VersionArgument) -> None:
-    """Put a kept release into service."""
-    _move(model, lambda r, at: r.promote(model, version, epoch=at))
+def promote(
+    model: ModelArgument, version: VersionArgument, reason: ReasonOption = "by hand"
+) -> None:
+    """Put a kept release into service for everybody; a canary ends."""
+    _move(model, lambda r, at: r.promote(model, version, epoch=at, reason=reason), version)
 
 
 @app.command()
-def rollback(model: ModelArgument) -> None:
-    """Put the release before this one into service again."""
-    _move(model, lambda r, at: r.roll_back(model, epoch=at))
+def rollback(model: ModelArgument, reason: ReasonOption = "by hand") -> None:
+    """Put the release before this one into service again; a canary ends."""
+    _move(model, lambda r, at: r.roll_back(model, epoch=at, reason=reason))
 
 
 @app.command()
 def canary(
     model: ModelArgument,
     version: VersionArgument,
-    percent: Annotated[int, typer.Option(min=0, max=100, help="Share of shoppers; 0 ends it.")],
+    percent: Annotated[
+        int, typer.Option(min=0, max=100, help="Share of shoppers; at 0 replicas only load it.")
+    ],
+    reason: ReasonOption = "by hand",
 ) -> None:
-    """Serve a kept release to some of the shoppers."""
-    _move(model, lambda r, at: r.canary(model, version, percent=percent, epoch=at))
+    """Serve a kept release to some of the shoppers; the trainer takes it back if it does harm."""
+    _move(
+        model,
+        lambda r, at: r.canary(model, version, percent=percent, epoch=at, reason=reason),
+        version,
+    )
 
 
-def _move(model: str, change: Callable[[RedisReleases, int], Awaitable[Pointer]]) -> None:
+@app.command("take-back")
+def take_back(model: ModelArgument, reason: ReasonOption = "by hand") -> None:
+    """End the canary: everybody gets the release in service."""
+    _move(model, lambda r, at: r.take_back(model, epoch=at, reason=reason))
+
+
+def _move(
+    model: str,
+    change: Callable[[RedisReleases, int], Awaitable[Pointer]],
+    version: str | None = None,
+) -> None:
+    """Move the pointer and say where it is; to a `version` only if all of it is as it was signed."""
+
     async def moved(releases: RedisReleases) -> Pointer:
-        return await change(releases, (await releases.pointer(model)).epoch)
+        before = await releases.pointer(model)
+        if version is not None:
+            (await releases.package(model, version)).artifact()
+        return await change(releases, before.epoch)
 
     pointer = _with(model, moved)
     canaries = f", {pointer.canary} for {pointer.canary_percent} %" if pointer.canary else ""
@@ -123,25 +154,29 @@ def _move(model: str, change: Callable[[RedisReleases, int], Awaitable[Pointer]]
 
 async def _rows(releases: RedisReleases, model: str) -> list[dict[str, Any]]:
     pointer = await releases.pointer(model)
+    last = {move.version: move for move in reversed(await releases.history(model))}
     rows = []
     for version in await releases.versions(model):
         try:
-            rows.append(_row(await releases.manifest(model, version), pointer))
+            manifest = await releases.manifest(model, version)
+            rows.append(_row(manifest, pointer, last.get(version)))
         except Invalid as damage:
             rows.append(
                 {"model": model, "version": version, "state": f"damaged: {damage}"}
-                | {"created_at": 0.0, "bytes": 0, "metrics": {}}
+                | {"created_at": 0.0, "bytes": 0, "metrics": {}, "why": None}
             )
     return rows
 
 
-def _row(manifest: Manifest, pointer: Pointer) -> dict[str, Any]:
+def _row(manifest: Manifest, pointer: Pointer, last: Moved | None) -> dict[str, Any]:
     states = {pointer.current: "in service", pointer.previous: "previous"}
     canaries = {pointer.canary: f"canary, {pointer.canary_percent} %"} if pointer.canary else {}
+    kept = "taken back" if last is not None and last.change == "taken_back" else "kept"
     return {
         "model": manifest.model,
         "version": manifest.version,
-        "state": (states | canaries).get(manifest.version, "kept"),
+        "state": (states | canaries).get(manifest.version, kept),
+        "why": last.reason if last else None,
         "created_at": manifest.created_at,
         "bytes": manifest.contents.bytes,
         "metrics": {k: v for k, v in manifest.metrics.items() if isinstance(v, int | float)},
@@ -173,9 +208,8 @@ def _releases(redis: Any, service: Service, bus: KafkaBus) -> RedisReleases:
 
     async def report(change: ReleaseChanged) -> None:
         now_s = time.time()
-        event = msgspec.structs.replace(change, by=NAME)
         event_id = uuid7(int(now_s * 1000), os.urandom(10))
-        await bus.publish(MODELS, wrap(MODELS, event, id=event_id, source=NAME, time=utc(now_s)))
+        await bus.publish(MODELS, wrap(MODELS, change, id=event_id, source=NAME, time=utc(now_s)))
 
     return RedisReleases(
         redis=redis,
