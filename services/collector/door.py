@@ -96,21 +96,8 @@ class Door:
             raise LogFull("the log is full; come back later", after_s=5)
         self._newest_ms = max(self._newest_ms, int(context.now_s * 1000))
         outcome = Outcome(last=self._log.last, ignored=parsed.ignored)
-        records: list[Record] = []
-        faults = parsed.faults
-        seq = self._log.last
-        for index, incoming in parsed.events:
-            try:
-                record = self._one(index, incoming, seq + 1, context, outcome, fill)
-                if record is not None:
-                    records.append(record)
-                    seq += 1
-            except _Shed:
-                outcome.shed += 1
-            except Invalid as error:
-                sent = encode_sent(incoming)
-                faults.append(Fault(index, error.reason, error.field, incoming.id, sent))
-        for fault in faults:
+        records = self._records(parsed, context, outcome, fill)
+        for fault in parsed.faults:
             self._reject(fault, context, outcome, records, fill)
         if records:
             try:
@@ -134,36 +121,40 @@ class Door:
         self._log.append([record])
         return Outcome(last=seq, accepted=1, assigned={0: event_id})
 
-    def _one(
-        self,
-        index: int,
-        incoming: Incoming[Any],
-        seq: int,
-        context: Context,
-        outcome: Outcome,
-        fill: float,
-    ) -> Record | None:
-        """Return the event's record, None for a repeat."""
-        event_id = incoming.id
-        if event_id is None:
-            event_id = uuid7(self._newest_ms, self._entropy(10))
-            outcome.assigned[index] = event_id
-        named = event_id.encode()
-        key = digest(named)
-        if not self._seen.claim(key, seq, context.now_s):
-            outcome.duplicates += 1
-            return None
-        try:
-            fact = incoming.data
-            if type(fact) is Behaviour:
-                fact = self._marked(fact, incoming, key, context, fill)
-            topic, envelope = accepted(incoming, fact, event_id, context, self._pseudonym)
-            record = self._record(topic, envelope, named, key, seq)
-        except (Invalid, _Shed):
-            self._seen.forget((key,))
-            raise
-        outcome.accepted += 1
-        return record
+    def _records(
+        self, parsed: Parsed[Any], context: Context, outcome: Outcome, fill: float
+    ) -> list[Record]:
+        """Return the records of the events that are new and right; the rest becomes faults."""
+        records: list[Record] = []
+        seen, now_s, seq = self._seen, context.now_s, self._log.last + 1
+        for index, incoming in parsed.events:
+            event_id = incoming.id
+            if event_id is None:
+                event_id = uuid7(self._newest_ms, self._entropy(10))
+                outcome.assigned[index] = event_id
+            named = event_id.encode()
+            key = digest(named)
+            if not seen.claim(key, seq, now_s):
+                outcome.duplicates += 1
+                continue
+            try:
+                fact = incoming.data
+                if type(fact) is Behaviour:
+                    fact = self._marked(fact, incoming, key, context, fill)
+                topic, envelope = accepted(incoming, fact, event_id, context, self._pseudonym)
+                records.append(self._record(topic, envelope, named, key, seq))
+            except _Shed:
+                seen.forget((key,))
+                outcome.shed += 1
+            except Invalid as error:
+                seen.forget((key,))
+                sent = encode_sent(incoming)
+                fault = Fault(index, error.reason, error.field, incoming.id, sent)
+                parsed.faults.append(fault)
+            else:
+                seq += 1
+        outcome.accepted = len(records)
+        return records
 
     def _marked(
         self, fact: Behaviour, incoming: Incoming[Any], key: int, context: Context, fill: float

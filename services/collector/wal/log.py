@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.collector.wal.disk import Disk
-from services.collector.wal.format import Header, Named, Record, encode_frame, encode_header
+from services.collector.wal.format import Header, Named, Record, encode_header, frame_parts
 from services.collector.wal.reader import Reader
 from services.collector.wal.recovery import Found, Segment, recover
 from services.collector.wal.writer import Pace, Writer
@@ -169,7 +169,9 @@ class Log:
         if self.fill >= 1:
             raise LogFull("the log is full until Kafka takes what it holds", after_s=5)
         index = self._index
-        frames = [encode_frame(r, index[r.topic]) for r in records]
+        frames: list[bytes] = []
+        for record in records:
+            frames += frame_parts(record, index[record.topic])
         first, last = records[0].seq, records[-1].seq
         size = sum(map(len, frames))
         self.last = last
