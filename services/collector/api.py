@@ -52,7 +52,7 @@ def routes(desk: Desk, seal: Seal) -> Sequence[Route]:
     catalog = Intake("/v1/catalog", desk, native(Product, flat=False))
     orders = Intake("/v1/orders", desk, native(Order), secret=True)
     shoppers = Intake("/v1/shoppers", desk, native(Person), seal=seal)
-    identities = Intake("/v1/identities", desk, native(Claim))
+    identities = Intake("/v1/identities", desk, native(Claim), seal=seal)
     return [
         Route("/v1/events", events, methods=["POST"]),
         Route("/v1/beacon", beacon, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""Names and addresses are encrypted before anything else sees them."""
+"""Nothing is learnt of who was forgotten, and names and addresses are encrypted before anything sees them."""
 
 import asyncio
 from typing import Any
@@ -7,10 +7,13 @@ from msgspec.structs import replace
 
 from services.collector.core.consent import granted
 from services.collector.core.incoming import Fault, Incoming, Parsed
-from services.collector.core.people import Person
+from services.collector.core.people import Claim, Person
 from shared.contracts.errors import Invalid, NotFound
 from shared.contracts.events import Shopper
+from shared.contracts.ids import UserId
 from shared.runtime.privacy import Pseudonyms, Vault
+
+FORGOTTEN = "this person was forgotten, for good: one who comes back needs a new user id"
 
 
 async def seal(
@@ -18,38 +21,43 @@ async def seal(
 ) -> Parsed[Any]:
     """Return `parsed` with every `Person` as the `Shopper` that may leave the collector.
 
-    A person who was forgotten, or whose consent names what does not exist, becomes a fault, and
-    nothing of what was sent of them is kept. Raises `Retryable` when the vault is away.
+    What is said of a person who was forgotten becomes a fault, be it a trait, an address or which
+    visitor they are; so does a consent that names what does not exist. Nothing of what was sent of
+    them is kept. Raises `Retryable` when the vault is away.
     """
 
     async def one(index: int, incoming: Incoming[Any]) -> tuple[int, Incoming[Any]] | Fault:
         try:
-            return index, await _shopper(incoming, vault, pseudonyms, gpc)
+            user = pseudonyms.of(incoming.data.user)
+            if await vault.forgotten(user):
+                return Fault(index, FORGOTTEN, "user", incoming.id)
+            if type(incoming.data) is Claim:
+                return index, incoming
+            return index, await _shopper(incoming, user, vault, gpc)
         except Invalid as error:
             return Fault(index, error.reason, error.field, incoming.id)
         except NotFound:
-            return Fault(index, "this person was forgotten", "user", incoming.id)
+            # Forgotten since it was asked.
+            return Fault(index, FORGOTTEN, "user", incoming.id)
 
-    people = [(i, e) for i, e in parsed.events if type(e.data) is Person]
-    done = await asyncio.gather(*(one(index, incoming) for index, incoming in people))
-    sealed = {index: found for (index, _), found in zip(people, done, strict=True)}
+    people = [n for n, (_, e) in enumerate(parsed.events) if type(e.data) in (Person, Claim)]
+    done = await asyncio.gather(*(one(*parsed.events[n]) for n in people))
+    found = dict(zip(people, done, strict=True))
     events: list[tuple[int, Incoming[Any]]] = []
     faults = [_without_original(f) for f in parsed.faults]
-    for index, incoming in parsed.events:
-        if type(incoming.data) is not Person:
-            events.append((index, incoming))
-        elif isinstance(found := sealed[index], Fault):
-            faults.append(found)
+    for n, taken in enumerate(parsed.events):
+        sealed = found.get(n, taken)
+        if isinstance(sealed, Fault):
+            faults.append(sealed)
         else:
-            events.append(found)
+            events.append(sealed)
     return replace(parsed, events=events, faults=faults)
 
 
 async def _shopper(
-    incoming: Incoming[Person], vault: Vault, pseudonyms: Pseudonyms, gpc: bool
+    incoming: Incoming[Person], user: UserId, vault: Vault, gpc: bool
 ) -> Incoming[Shopper]:
     person = incoming.data
-    user = pseudonyms.of(person.user)
     secret, traits = person.parted()
     sealed = {field: await vault.seal(user, field, text) for field, text in secret.items()}
     consent = person.consent if person.consent is not None else incoming.consent

@@ -162,6 +162,36 @@ async def test_names_and_addresses_leave_only_encrypted(collector):
     assert "forgotten" in answer.json()["errors"][0]["reason"]
 
 
+IDENTIFY = {"userId": "anna", "traits": {"tier": "gold"}}
+ALIAS = {"userId": "anna", "previousId": "a7"}
+
+
+@pytest.mark.parametrize(
+    ("door", "said"),
+    [
+        ("/v1/shoppers", {"user": "anna", "traits": {"tier": "gold"}}),
+        ("/v1/shoppers", {"user": "anna", "identifiers": {"email": "anna@example.org"}}),
+        ("/v1/identities", {"anonid": "a7", "user": "anna"}),
+        ("/v1/segment/identify", IDENTIFY),
+        ("/v1/segment/alias", ALIAS),
+    ],
+)
+async def test_nothing_more_is_learnt_of_who_was_forgotten(collector, door, said):
+    """A nightly export of the shop must not bring back whom it had us forget yesterday."""
+    service = await collector()
+    await service.ports.vault.forget(service.ports.pseudonyms.of("anna"))
+    answer = await service.http.post(door, json=said)
+    assert answer.status_code == 422
+    assert "new user id" in answer.json()["errors"][0]["reason"]
+    (rejected,) = await published(service, BEHAVIOUR_REJECTED, 1)
+    assert rejected.data.original == b""
+    assert service.published(SHOPPERS) == service.published(IDENTITIES) == []
+    # What others say is taken as before, and so is what the person does.
+    bert = {"user": "bert", "traits": {"tier": "gold"}}
+    assert (await service.http.post("/v1/shoppers", json=bert)).json()["accepted"] == 1
+    assert (await service.http.post("/v1/events", json={**VIEW, "userid": "anna"})).is_success
+
+
 async def test_the_shops_other_tools_speak_their_own_shapes(collector):
     """A shop that has GA4 or Segment must not rewrite its pages to be collected."""
     service = await collector()
