@@ -171,6 +171,19 @@ def test_a_tampered_release_is_not_put_into_service(
         assert states(run)[two].startswith("damaged")
 
 
+def test_nobody_is_rolled_back_to_a_release_that_was_tampered_with(
+    run: Run, publish: Publish, redis: Redis
+) -> None:
+    """The way out would lead to what no replica can load."""
+    one, two = publish(1), publish(2)
+    run("promote", MODEL, one)
+    run("promote", MODEL, two)
+    redis.setrange(PART.of(MODEL, one, "0"), 5, b"\x07")
+    said = run("rollback", MODEL)
+    assert (said.code, "does not match its sha256" in said.err) == (1, True)
+    assert redis.hget(POINTER.of(MODEL), "current") == two.encode()
+
+
 def test_a_move_at_the_same_moment_is_not_overwritten(
     run: Run, publish: Publish, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

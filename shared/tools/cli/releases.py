@@ -102,13 +102,15 @@ def promote(
     model: ModelArgument, version: VersionArgument, reason: ReasonOption = "by hand"
 ) -> None:
     """Put a kept release into service for everybody; a canary ends."""
-    _move(model, lambda r, at: r.promote(model, version, epoch=at, reason=reason), version)
+    _move(
+        model, lambda r, at: r.promote(model, version, epoch=at, reason=reason), lambda _: version
+    )
 
 
 @app.command()
 def rollback(model: ModelArgument, reason: ReasonOption = "by hand") -> None:
     """Put the release before this one into service again; a canary ends."""
-    _move(model, lambda r, at: r.roll_back(model, epoch=at, reason=reason))
+    _move(model, lambda r, at: r.roll_back(model, epoch=at, reason=reason), lambda p: p.previous)
 
 
 @app.command()
@@ -124,25 +126,26 @@ def canary(
     _move(
         model,
         lambda r, at: r.canary(model, version, percent=percent, epoch=at, reason=reason),
-        version,
+        lambda _: version,
     )
 
 
 @app.command("take-back")
 def take_back(model: ModelArgument, reason: ReasonOption = "by hand") -> None:
     """End the canary: everybody gets the release in service."""
-    _move(model, lambda r, at: r.take_back(model, epoch=at, reason=reason))
+    _move(model, lambda r, at: r.take_back(model, epoch=at, reason=reason), lambda _: None)
 
 
 def _move(
     model: str,
     change: Callable[[RedisReleases, int], Awaitable[Pointer]],
-    version: str | None = None,
+    target: Callable[[Pointer], str | None],
 ) -> None:
-    """Move the pointer and say where it is; to a `version` only if all of it is as it was signed."""
+    """Move the pointer and say where it is; to the target only if all of it is as it was signed."""
 
     async def moved(releases: RedisReleases) -> Pointer:
         before = await releases.pointer(model)
+        version = target(before)
         if version is not None:
             (await releases.package(model, version)).artifact()
         return await change(releases, before.epoch)

@@ -1,0 +1,179 @@
+"""Releases meet shoppers: a bad one is taken back by itself, a good one comes into service."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from shared.learning.models.bundle import Bundle
+from shared.learning.models.ids import IdIndex
+from shared.runtime import keys
+from shared.runtime.clock import SystemClock
+from shared.runtime.kv import connect
+from shared.runtime.releases import Provenance
+from shared.runtime.releases.folder import ReleaseFolder
+from shared.runtime.releases.redis import RedisReleases, Storage
+from shared.runtime.releases.signing import Signer, Verifier
+from shared.tools.cli.main import main
+from shared.tools.local.services import manifest
+from shared.tools.local.stack import Stack
+from tests.system.test_loop import (
+    SERVICES,
+    Clients,
+    a_shop,
+    recommended,
+    send,
+    shown,
+    train,
+    until,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(300)]
+
+MODEL = "recommend"
+ENVIRON = {
+    "SHOPLOOP_CANARY_PERCENT": "50",
+    "SHOPLOOP_CANARY_MARGIN": "0.7",
+    "SHOPLOOP_CANARY_LOOK_S": "0.5",
+    "SHOPLOOP_LAKE_FLUSH_S": "0.5",
+    "SHOPLOOP_TRAIN_FIRST_EVENTS": "1000000000",
+}
+KINDS = ("tea", "coffee")
+SHOPPERS = 240
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything, on free ports, with canaries for half of the shoppers."""
+    home, environ = tmp_path_factory.mktemp("rollout"), {**os.environ, **ENVIRON}
+    with Stack(home=home, services=SERVICES, random_ports=True, environ=environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def clients(stack: Stack) -> Iterator[Clients]:
+    """A client with all rights for each service."""
+    kept = keys.load(Path(str(stack.home)) / "keys.json").api_keys
+    owner = next(key.key for key in kept if key.name == "owner")
+    headers = {"Authorization": f"Bearer {owner}"}
+    opened = {
+        name: httpx.Client(base_url=stack.url(name), headers=headers, timeout=30)
+        for name in SERVICES
+    }
+    yield opened
+    for client in opened.values():
+        client.close()
+
+
+def model(clients: Clients) -> dict[str, Any]:
+    """What the trainer says of the release in service."""
+    answer = clients["trainer"].get(f"/v1/models/{MODEL}")
+    return answer.raise_for_status().json()  # type: ignore[no-any-return]
+
+
+def shop(clients: Clients) -> dict[str, int]:
+    """Let newcomers look at a thing of their kind, read a list, and click its top if it is one too.
+
+    Returns release to the lists that it was read in.
+    """
+    people = {f"newcomer-{next(_numbers)}": KINDS[n % 2] for n in range(SHOPPERS)}
+    views = [
+        _event(user, "view_item", f"{kind}-{n % 12}")
+        for n, (user, kind) in enumerate(people.items())
+    ]
+    send(clients, "/v1/events", views)
+    until(lambda: recommended(clients, list(people)[-1], k=3)["personalised"])
+    clicks, read = [], dict[str, int]()
+    for user, kind in people.items():
+        page = recommended(clients, user, k=3)
+        read[page["release"]] = read.get(page["release"], 0) + 1
+        if shown(page)[0].startswith(kind):
+            clicks.append(
+                _event(user, "select_item", shown(page)[0], request_id=page["request_id"])
+            )
+    send(clients, "/v1/events", clicks)
+    return read
+
+
+def _event(user: str, action: str, item: str, **more: Any) -> dict[str, Any]:
+    data = {"action": action, "items": [{"id": item}], **more}
+    return {"id": f"{user}-{action}", "userid": user, "data": data}
+
+
+def shuffled(stack: Stack) -> str:
+    """Publish the release in service with its items mixed up, signed as the trainer signs."""
+    home = Path(str(stack.home))
+    secrets = keys.load(home / "keys.json")
+
+    async def published() -> str:
+        assert secrets.release_private is not None
+        client, verifier = connect(stack.redis), Verifier(secrets.release_public)
+        folder = ReleaseFolder(home / "releases", verifier, 1 << 30)
+        releases = RedisReleases(
+            redis=client, service=manifest("trainer"), storage=Storage(folder, folder),
+            verifier=verifier, clock=SystemClock(), signer=Signer(secrets.release_private),
+        )  # fmt: skip
+        live = await releases.manifest(MODEL, str((await releases.pointer(MODEL)).current))
+        bundle = Bundle.from_artifact(await releases.fetch(live))
+        items = bundle.ids["items"].ids
+        mixed = np.random.default_rng(3).permutation(len(items))
+        ids = {**bundle.ids, "items": IdIndex(items[n] for n in mixed)}
+        bad = Bundle(ids, bundle.models, bundle.meta)
+        nothing = Provenance(trained_on={}, metrics={}, card={"job": "somebody else's"})
+        try:
+            return (await releases.publish(MODEL, bad.to_artifact(), nothing)).version
+        finally:
+            await client.aclose()
+
+    return asyncio.run(published())
+
+
+def test_a_bad_canary_is_taken_back_and_a_good_one_promoted(
+    stack: Stack, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shoppers would see junk until somebody wakes up, or a better release would never come."""
+    a_shop(clients)
+    live = until(lambda: _trained(clients))
+    until(lambda: recommended(clients, "shopper-1")["release"] == live)
+
+    bad = shuffled(stack)
+    for name, value in stack.service_env().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["release", "canary", MODEL, bad, "--percent", "50"])
+    assert not ended.value.code
+    until(lambda: (model(clients)["canary"] or {}).get("finding"))
+    read = shop(clients)
+    assert read[bad] > SHOPPERS / 4
+    after = until(lambda: found if (found := model(clients))["canary"] is None else None)
+    assert (after["version"], after["pointer"].get("canary")) == (live, None)
+    newest = after["history"][0]
+    assert (newest["change"], newest["version"], newest["by"]) == ("taken_back", bad, "trainer")
+    assert "worse beyond doubt: clicked" in newest["reason"]
+
+    job = train(clients, job=MODEL)
+    assert (job["state"], job["stage"]) == ("done", "tried by replicas")
+    until(lambda: _job(clients, job)["stage"] == "canary")
+    stack.restart("trainer/worker")
+    assert shop(clients)[job["version"]] > SHOPPERS / 4
+    until(lambda: model(clients)["version"] == job["version"])
+    until(lambda: _job(clients, job)["stage"] == "in service")
+    assert _job(clients, job)["stage_reason"].startswith("no harm found: clicked")
+    assert model(clients)["pointer"]["previous"] == live
+
+
+def _trained(clients: Clients) -> str | None:
+    job = train(clients, job=MODEL)
+    return job["version"] if job["state"] == "done" else None
+
+
+def _job(clients: Clients, job: dict[str, Any]) -> dict[str, Any]:
+    answer = clients["trainer"].get(f"/v1/jobs/{job['id']}")
+    return answer.raise_for_status().json()  # type: ignore[no-any-return]
