@@ -19,11 +19,9 @@ def csr(rows: Ints, columns: Ints, values: Floats, shape: tuple[int, int]) -> Sp
     return matrix
 
 
-def diagonal(values: Floats) -> Sparse:
-    """Return the diagonal matrix of `values`."""
-    from scipy.sparse import diags
-
-    return diags(values.astype(np.float32), format="csr")
+def gram(left: Sparse, right: Sparse) -> Sparse:
+    """Return ``left.T @ right``, its columns in no order within a row."""
+    return left.T.tocsr() @ right
 
 
 def entry_rows(matrix: Sparse) -> Ints:
@@ -38,38 +36,40 @@ def column_norms(matrix: Sparse) -> Floats:
 
 def cosine(products: Sparse, rows: Floats, columns: Floats) -> Sparse:
     """Divide inner products by the lengths of their two vectors; a zero length gives zero."""
-    scaled = diagonal(1 / np.maximum(rows, 1e-6)) @ products
-    return (scaled @ diagonal(1 / np.maximum(columns, 1e-6))).tocsr()
+    across, down = (np.float32(1) / np.maximum(n, 1e-6).astype(np.float32) for n in (rows, columns))
+    scaled = products.copy()
+    scaled.data *= np.repeat(across, np.diff(products.indptr))
+    scaled.data *= down[products.indices]
+    return scaled
 
 
 def hollow(matrix: Sparse) -> Sparse:
-    """Return the matrix without its diagonal, its columns rising within a row."""
-    rest = matrix.tocsr(copy=True)
-    rest.data[entry_rows(rest) == rest.indices] = 0
-    rest.eliminate_zeros()
-    rest.sort_indices()
-    return rest
+    """Take the diagonal out of the matrix itself and return it, its columns rising within a row."""
+    matrix.data[entry_rows(matrix) == matrix.indices] = 0
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return matrix
 
 
-def largest_in_rows(matrix: Sparse, count: int) -> Ints:
-    """Return (n_rows, count) columns of the largest entries, rising; -1 fills up short rows."""
-    chosen = np.full((matrix.shape[0], count), -1, dtype=np.int32)
-    for row in range(matrix.shape[0]):
-        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        columns, values = matrix.indices[span], matrix.data[span]
-        if len(columns) > count:
-            columns = columns[np.argpartition(-values, count - 1)[:count]]
-        chosen[row, : len(columns)] = np.sort(columns)
-    return chosen
+def strongest(matrix: Sparse, count: int) -> Sparse:
+    """Return the matrix with the `count` largest entries of each row."""
+    from scipy.sparse import csr_matrix
+
+    kept = np.ones(matrix.nnz, dtype=bool)
+    for row in np.flatnonzero(np.diff(matrix.indptr) > count):
+        start, end = matrix.indptr[row], matrix.indptr[row + 1]
+        surplus = end - start - count
+        kept[start + np.argpartition(matrix.data[start:end], surplus)[:surplus]] = False
+    indptr = np.r_[0, np.cumsum(kept)][matrix.indptr]
+    return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
-def stacked(upper: Sparse, lower: Sparse) -> Sparse:
-    """Return the rows of both, without those that hold nothing but zeros."""
-    from scipy.sparse import vstack
-
-    whole = vstack([upper, lower], format="csr", dtype=np.float32)
-    whole.eliminate_zeros()
-    return whole
+def columns_of(matrix: Sparse, width: int) -> Ints:
+    """Return (n_rows, width) columns of the stored entries, in storage order; -1 fills up."""
+    rows = entry_rows(matrix)
+    columns = np.full((matrix.shape[0], width), -1, dtype=np.int32)
+    columns[rows, np.arange(matrix.nnz) - matrix.indptr[rows]] = matrix.indices
+    return columns
 
 
 def sparse(matrix: Floats) -> Sparse:

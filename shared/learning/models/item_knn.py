@@ -10,7 +10,7 @@ from shared.learning.features.interactions import Interactions
 from shared.learning.models.baskets import baskets
 from shared.learning.models.csr import Csr
 from shared.learning.models.item_to_item import ItemToItem
-from shared.learning.sparse import column_norms, cosine, csr, hollow, largest_in_rows, picked
+from shared.learning.sparse import column_norms, cosine, entry_rows, gram, strongest
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,9 @@ class ItemKnn(ItemToItem):
         """Learn from positive events; deterministic. Empty input gives all-zero scores."""
         chosen = settings or ItemKnnSettings()
         matrix, _ = baskets(interactions.positive().newest(chosen.max_history))
-        together = hollow(matrix.T @ matrix)
-        norms = column_norms(matrix)
+        together, norms = gram(matrix, matrix), column_norms(matrix)
         likeness = cosine(together, norms, norms)
-        likeness.data *= together.data / (together.data + chosen.shrinkage)
-        neighbours = largest_in_rows(likeness, chosen.neighbours)
-        target, place = np.nonzero(neighbours >= 0)
-        source = neighbours[target, place]
-        values = picked(likeness, target, source)
-        return cls(
-            Csr.of(csr(source, target, values, likeness.shape)), chosen.recency, chosen.max_history
-        )
+        likeness.data *= together.data / (together.data + np.float32(chosen.shrinkage))
+        likeness.data[entry_rows(likeness) == likeness.indices] = 0
+        weights = strongest(likeness, chosen.neighbours).T
+        return cls(Csr.of(weights), chosen.recency, chosen.max_history)

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -16,16 +15,21 @@ from shared.learning.models.item_to_item import ItemToItem
 from shared.learning.sparse import (
     Sparse,
     column_norms,
+    columns_of,
     cosine,
     csr,
+    gram,
     hollow,
-    largest_in_rows,
+    picked,
     sparse,
-    stacked,
+    strongest,
 )
 
-_BLOCK = 256
-"""Items worked on at once: a dense block of 256 x 20,000 floats is 20 MB."""
+_CELLS = 1 << 24
+"""Floats of left-hand sides that one thread holds at once: 64 MB."""
+
+_ROWS = 1 << 21
+"""Floats of dense rows that one thread gathers from: 8 MB, near the cache."""
 
 _DENSE = 6_000
 """Items up to which regressing on all of them is done by one inversion."""
@@ -90,10 +94,7 @@ class LocalSlim(ItemToItem):
         if chosen.neighbours >= interactions.n_items - 1 and interactions.n_items <= _DENSE:
             weights = Csr.of(sparse(_solve_all(moments, chosen.ridge)))
         else:
-            count = min(chosen.neighbours, max(interactions.n_items - 1, 1))
-            neighbours = largest_in_rows(moments.likeness, count)
-            solved = _solve(moments, neighbours, chosen.ridge, workers)
-            weights = _matrix(neighbours, solved)
+            weights = Csr.of(_solve(moments, chosen, workers))
         return cls(weights, chosen.recency, chosen.max_history)
 
 
@@ -103,15 +104,15 @@ class Moments:
 
     Parameters
     ----------
-    sources : CSR (n_examples, n_items)
-        The predicting side of both losses' examples; its Gram matrix is the left-hand side.
+    left : CSR (n_items, n_items)
+        Left-hand side: the Gram matrix of the predicting sides of both losses' examples.
     target : CSR (n_items, n_items)
         Right-hand side: row = item to predict, column = item that predicts it.
     likeness : CSR (n_items, n_items)
         Cosine of target and source, to choose neighbours; empty diagonal.
     """
 
-    sources: Sparse
+    left: Sparse
     target: Sparse
     likeness: Sparse
 
@@ -121,25 +122,16 @@ class Moments:
         events = interactions.positive().newest(settings.max_history)
         whole, _ = baskets(events)
         past, following = transitions(events, settings.window, settings.recency)
-        together = (whole.T @ whole).tocsr()
-        after = (following.T @ past).tocsr()
-        share = settings.order
+        together, after = gram(whole, whole), gram(following, past)
+        share, norms = settings.order, column_norms(whole)
         return cls(
-            sources=stacked(np.sqrt(1 - share) * whole, np.sqrt(share) * past),
+            left=(1 - share) * together + share * gram(past, past),
             target=hollow((1 - share) * together + share * after),
             likeness=hollow(
-                (1 - share) * cosine(together, column_norms(whole), column_norms(whole))
+                (1 - share) * cosine(together, norms, norms)
                 + share * cosine(after, column_norms(following), column_norms(past))
             ),
         )
-
-    def gram_rows(self, start: int, end: int) -> Floats:
-        """Return rows `start` to `end` of the left-hand side, dense."""
-        return np.asarray((self._turned[start:end] @ self.sources).toarray(), dtype=np.float32)
-
-    @cached_property
-    def _turned(self) -> Sparse:
-        return self.sources.T.tocsr()
 
 
 def transitions(events: Interactions, window: int, recency: float) -> tuple[Sparse, Sparse]:
@@ -177,8 +169,7 @@ def _solve_all(moments: Moments, ridge: float) -> Floats:
     EASE's closed form (Steck 2019), for any right-hand side: of the inverse P of the left-hand
     side, ``w_j = P r_j - P[:, j] (P r_j)[j] / P[j, j]`` is the solution with ``w_j[j] = 0``.
     """
-    n_items = moments.sources.shape[1]
-    left = moments.gram_rows(0, n_items).astype(np.float64) + ridge * np.eye(n_items)
+    left = moments.left.toarray().astype(np.float64) + ridge * np.eye(moments.left.shape[0])
     inverse = np.linalg.inv(left)
     free = inverse @ moments.target.T.toarray()
     weights = free - inverse * (np.diag(free) / np.diag(inverse))
@@ -186,53 +177,58 @@ def _solve_all(moments: Moments, ridge: float) -> Floats:
     return np.asarray(weights)
 
 
-def _solve(moments: Moments, neighbours: Ints, ridge: float, workers: int) -> Floats:
-    """Return the (n_items, count) weights of each item's neighbours; 0 where there is none."""
-    left = _left_sides(moments, neighbours, workers)
-    n_items, count = neighbours.shape
-    weights = np.zeros((n_items, count), dtype=np.float32)
+def _solve(moments: Moments, settings: SlimSettings, workers: int) -> Sparse:
+    """Return the (source, target) weights when each item is regressed on its neighbours."""
+    nearest = strongest(moments.likeness, settings.neighbours)
+    items = np.flatnonzero(np.diff(nearest.indptr))
+    count = min(settings.neighbours, max(nearest.shape[0] - 1, 1))
+    neighbours = columns_of(nearest[items], count)
+    weights = np.zeros(neighbours.shape, dtype=np.float32)
+    step = max(_CELLS // count**2, 1)
 
     def solve(start: int) -> None:
-        part = slice(start, start + _BLOCK)
-        present = neighbours[part] >= 0
-        matrix = left[part] * present[:, None, :]
-        matrix[:, np.arange(count), np.arange(count)] += ridge
-        right = moments.target[part].toarray()
-        right = np.take_along_axis(right, np.maximum(neighbours[part], 0), axis=1) * present
-        weights[part] = np.linalg.solve(matrix, right[..., None])[..., 0]
+        mine = neighbours[start : start + step]
+        left = _left_sides(moments.left, mine)
+        left[:, np.arange(count), np.arange(count)] += settings.ridge
+        targets = np.repeat(items[start : start + step], count)
+        right = picked(moments.target, targets, np.maximum(mine, 0).ravel()).reshape(mine.shape)
+        right[mine < 0] = 0
+        weights[start : start + step] = np.linalg.solve(left, right[..., None])[..., 0]
 
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(solve, range(0, n_items, _BLOCK)))
-    return weights
+        list(pool.map(solve, range(0, len(items), step)))
+    row, place = np.nonzero(neighbours >= 0)
+    return csr(neighbours[row, place], items[row], weights[row, place], nearest.shape)
 
 
-def _left_sides(moments: Moments, neighbours: Ints, workers: int) -> Floats:
-    """Return (n_items, count, count): the Gram matrix between the neighbours of each item.
+def _left_sides(gram_matrix: Sparse, neighbours: Ints) -> Floats:
+    """Return (n, count, count): the Gram matrix between the neighbours of each item; 0 for none.
 
-    Goes through the Gram matrix once, block by block of its rows, as it does not fit in memory.
+    Goes once through those rows of the matrix that are somebody's neighbour, a few at a time:
+    dense ones to gather from, of which only what was written is cleared again.
     """
-    n_items, count = neighbours.shape
-    left = np.zeros((n_items, count, count), dtype=np.float32)
-    columns = np.maximum(neighbours, 0)
+    n_items, (n, count) = gram_matrix.shape[0], neighbours.shape
+    left = np.zeros((n, count, count), dtype=np.float32)
     places = np.argsort(neighbours, axis=None, kind="stable")
-    owner, place = np.divmod(places[np.count_nonzero(neighbours < 0) :], count)
-    source = neighbours[owner, place]
-
-    def gather(start: int) -> None:
-        first, last = np.searchsorted(source, [start, start + _BLOCK])
-        if first < last:
-            rows = moments.gram_rows(start, min(start + _BLOCK, n_items))
-            mine = owner[first:last]
-            wanted = rows[(source[first:last] - start)[:, None], columns[mine]]
-            left[mine, place[first:last]] = wanted
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(gather, range(0, n_items, _BLOCK)))
+    places = places[np.count_nonzero(neighbours < 0) :]
+    owner, place = np.divmod(places, count)
+    source = neighbours.ravel()[places]
+    # One column more, which stays empty, for places without a neighbour.
+    width, columns = n_items + 1, np.where(neighbours < 0, n_items, neighbours)
+    step = max(_ROWS // width, 1)
+    rows = np.zeros(step * width, dtype=np.float32)
+    starts = np.arange(0, n_items, step)
+    bounds = np.searchsorted(source, np.append(starts, n_items))
+    for start, first, last in zip(starts, bounds[:-1], bounds[1:], strict=True):
+        if first == last:
+            continue
+        ends = gram_matrix.indptr[start : start + step + 1]
+        stored = slice(ends[0], ends[-1])
+        written = np.repeat(np.arange(len(ends) - 1) * width, np.diff(ends))
+        written += gram_matrix.indices[stored]
+        rows[written] = gram_matrix.data[stored]
+        mine = slice(first, last)
+        wanted = columns[owner[mine]] + ((source[mine] - start) * width)[:, None]
+        left[owner[mine], place[mine]] = rows.take(wanted)
+        rows[written] = 0
     return left
-
-
-def _matrix(neighbours: Ints, weights: Floats) -> Csr:
-    n_items = len(neighbours)
-    target, place = np.nonzero(neighbours >= 0)
-    source = neighbours[target, place]
-    return Csr.of(csr(source, target, weights[target, place], (n_items, n_items)))
