@@ -68,7 +68,9 @@ class PureSvd:
     def scores(self, history: History) -> Floats:
         """Return the (n_items,) scores; all zero for an empty history."""
         items, strengths = self.read(history)
-        return np.asarray(self.item_factors @ (strengths @ self.item_factors[items]))
+        taste = strengths @ self.item_factors[items]
+        # In the factors' own type, or all of them would be converted for one product.
+        return self.item_factors @ taste.astype(self.item_factors.dtype)
 
     def contributions(self, history: History, item: int) -> tuple[Ints, Floats]:
         """Return history items and their signed parts, which add up to the score of `item`."""
