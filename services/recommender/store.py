@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from services.recommender.core.keep import Kept, Members
-from services.recommender.core.person import Rows
+from services.recommender.core.person import Row, Rows
 from services.recommender.manifest import (
     BOUGHT,
     BUILT,
@@ -158,7 +158,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     rung: str
     shown: list[tuple[str, dict[str, float]]]
     factors: dict[str, float]
-    rows: list[tuple[bytes, float]]
+    rows: Sequence[Row]
 
 
 class Explanations:

@@ -158,7 +158,8 @@ def _ranked(shelf: Shelf, pool: _Pool, query: Query, rules: Rules) -> list[int]:
         diversity=rules.diversity,
         vectors=_vectors(shelf, near) if rules.diversity else None,
     )
-    return [int(pool.numbers[place]) for place in places]
+    chosen: list[int] = near[places].tolist()
+    return chosen
 
 
 def _vectors(shelf: Shelf, numbers: Ints) -> Floats | None:
@@ -194,7 +195,7 @@ def _shown(
         return []
     last = explore.last_place(chosen[-1], cold, share, rng)
     numbers = [*chosen[:-1], last.number]
-    said = [(source.name, source.at(numbers)) for source in sources]
+    said = [(s.name, parts) for s in sources if any(parts := s.at(numbers))]
     propensities = [1.0] * (len(numbers) - 1) + [last.propensity]
     shown = []
     for place, number in enumerate(numbers):

@@ -74,7 +74,7 @@ class Person:
         Hidden items and the cart are the shopper's own wish and stay in force for a shopper who
         is not personalised; their history and purchases do not.
         """
-        marks = _newest(row for part in kept for row in part.marks)
+        marks = _newest([part.marks for part in kept])
         wanted = personalised and not any(part.opted_out for part in kept)
         if not wanted:
             return cls(cart=_cart(marks), hidden=_hidden(marks), personalised=False)
@@ -82,7 +82,7 @@ class Person:
             events=merged([part.history for part in kept]),
             cart=_cart(marks),
             hidden=_hidden(marks),
-            bought=_bought(row for part in kept for row in part.bought),
+            bought=_bought([part.bought for part in kept]),
         )
 
 
@@ -91,15 +91,15 @@ def merged(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:
     filled = [part for part in parts if part]
     if len(filled) <= 1:
         return filled[0] if filled else ()
-    newest = _newest(row for part in filled for row in part)
-    return sorted(newest.items(), key=lambda row: -row[1])
+    return sorted(_newest(filled).items(), key=lambda row: -row[1])
 
 
-def _newest(rows: Iterable[Row]) -> dict[bytes, float]:
+def _newest(parts: Iterable[Sequence[Row]]) -> dict[bytes, float]:
     newest: dict[bytes, float] = {}
-    for member, time_s in rows:
-        if newest.get(member, -1.0) < time_s:
-            newest[member] = time_s
+    for rows in parts:
+        for member, time_s in rows:
+            if newest.get(member, -1.0) < time_s:
+                newest[member] = time_s
     return newest
 
 
@@ -120,8 +120,8 @@ def _standing(marks: Mapping[bytes, float], on: bytes, offs: tuple[bytes, ...]) 
     )
 
 
-def _bought(rows: Iterable[Row]) -> dict[str, list[float]]:
-    lines = _newest(rows)
+def _bought(parts: Iterable[Sequence[Row]]) -> dict[str, list[float]]:
+    lines = _newest(parts)
     bought: dict[str, list[float]] = {}
     for member, time_s in lines.items():
         # The order's id is escaped, so the first bar ends it whatever the item's id holds.

@@ -49,8 +49,9 @@ class Doors:
     """All doors of a process; an address without parameters is found in one look-up."""
 
     def __init__(self, doors: Sequence[Door]) -> None:
+        # The first of two doors at one address wins, with parameters and without.
         self._fixed: dict[tuple[str, str], Door] = {
-            (d.declared.method, d.declared.path): d for d in doors if not d.convertors
+            (d.declared.method, d.declared.path): d for d in reversed(doors) if not d.convertors
         }
         self._others = [d for d in doors if d.convertors]
         self._all = doors
