@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from prometheus_client import Counter, Histogram
 from starlette.convertors import Convertor
@@ -56,16 +57,21 @@ class Doors:
         self._others = [d for d in doors if d.convertors]
         self._all = doors
 
-    def find(self, method: str, path: str) -> tuple[Door, dict[str, Any]]:
-        """Return the door and the path's parameters; raises the 404 or 405 that the caller gets."""
+    def find(self, method: str, path: str, raw_path: bytes = b"") -> tuple[Door, dict[str, Any]]:
+        """Return the door and the path's parameters; raises the 404 or 405 that the caller gets.
+
+        `path` is decoded, `raw_path` as it was sent: there a slash within a parameter is ``%2F``.
+        """
         fixed = self._fixed.get((method, path))
         if fixed is not None:
             return fixed, {}
+        encoded = b"%2f" in raw_path.lower()
+        path = raw_path.decode("latin-1") if encoded else path
         for door in self._others:
             found = door.pattern.match(path)
             if found is not None and door.declared.method == method:
-                convert = door.convertors
-                return door, {k: convert[k].convert(v) for k, v in found.groupdict().items()}
+                given = {k: unquote(v) if encoded else v for k, v in found.groupdict().items()}
+                return door, {k: door.convertors[k].convert(v) for k, v in given.items()}
         allowed = self.methods(path)
         if not allowed:
             raise Problem(

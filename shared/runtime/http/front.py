@@ -174,7 +174,8 @@ class _Exchange:
         if scope["method"] == "OPTIONS":
             await self._preflight()
             return
-        self._door, params = front._doors.find(scope["method"], scope["path"])
+        raw_path = scope.get("raw_path") or b""
+        self._door, params = front._doors.find(scope["method"], scope["path"], raw_path)
         door = self._door
         front.enter(door, self)
         try:

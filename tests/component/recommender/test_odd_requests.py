@@ -54,6 +54,15 @@ async def test_bytes_that_are_no_text(grocer: Shop, path: str) -> None:
     assert response.status_code != 503 or "ratings" in path
 
 
+async def test_ids_with_a_slash(grocer: Shop) -> None:
+    """A shop whose ids hold slashes could not ask for its shoppers and products."""
+    await grocer.does("eu/ann", "view_item", "bread")
+    assert (await grocer.items("/v1/recommendations/eu%2Fann"))[0] == "butter"
+    await grocer.sell("a/b c%2f")
+    assert "bread" in await grocer.items("/v1/items/a%2fb%20c%252f/related")
+    assert (await grocer.http.http.get("/v1/recommendations/eu/ann")).status_code == 404
+
+
 BODIES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9)),
     lambda inner: st.one_of(
