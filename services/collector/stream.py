@@ -16,7 +16,7 @@ in seconds, and need neither a disk nor RocksDB's block caches, of which each pa
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
@@ -29,7 +29,7 @@ from services.collector.core.sessions import Sessions
 from services.collector.manifest import SERVICE
 from services.collector.stream_app import InOrder, faust_app, raw_topic, table
 from services.collector.stream_log import APP_ID, Appender, Entry, changelog_of, inputs_of
-from services.collector.stream_partitions import Partitions
+from services.collector.stream_partitions import Partitions, Rows
 from services.collector.stream_split import OnItems, OnVisitors, Raw, Refused, source_of
 from shared.contracts.ids import UserId
 from shared.contracts.topics import BEHAVIOUR, ERASURES, ITEM_ACTIVITY, SESSIONS
@@ -47,6 +47,10 @@ MARGIN_MS = 1000
 """A record may be in the log for so long before we hear of it."""
 BATCH = 500
 BATCH_WAIT_S = 0.05
+FOLD_BATCH, FOLD_WAIT_S = 50, 0.02
+"""Fewer: each record of a fold's holds what a whole batch of behaviour brought for a partition."""
+Stored = Sequence[tuple[bytes, bytes | None]]
+TakeIn = Callable[[int, bytes], Awaitable[tuple[Stored, Rows]]]
 _SECONDS = {
     step: metrics.PROCESS_SECONDS.labels(f"stream-{step}") for step in ("split", *stream_log.TABLES)
 }
@@ -128,40 +132,53 @@ class Stream:
 
     async def fold_visitors(self, stream: Any) -> None:
         """Step 2: sessions."""
-        async for event in stream.noack().events():
-            self._order.check(event.message)
-            began, number = self._clock.monotonic(), event.message.partition
-            record = self._decode_visitors(event.message.value)
-            partition, rows = self._visitors[number]
-            if isinstance(record, Mark):
-                changes = partition.mark(record)
-            elif isinstance(record, Forget):
-                changes = partition.forget(record)
-                await self._pass_on(record, number, changes)
-            else:
-                changes = partition.add(record.source, record.items)
-            sessions = changes.publish
-            if sessions:
-                await self._appender.surely(self._bus.publish_all, SESSIONS, sessions)
-            await self._store(VISITORS, number, rows, changes)
-            await stream.ack(event)
-            _SECONDS[VISITORS].observe(self._clock.monotonic() - began)
+        await self._fold(stream, VISITORS, self._to_sessions)
 
     async def fold_items(self, stream: Any) -> None:
         """Step 3: activity."""
-        async for event in stream.noack().events():
-            self._order.check(event.message)
-            began, number = self._clock.monotonic(), event.message.partition
-            record = self._decode_items(event.message.value)
-            partition, rows = self._items[number]
-            if isinstance(record, Mark):
-                changes = partition.mark(record)
-            else:
-                changes = partition.add(record.source, record.items)
-            await self._publish_activity(changes.publish)
-            await self._store(ITEMS, number, rows, changes)
-            await stream.ack(event)
-            _SECONDS[ITEMS].observe(self._clock.monotonic() - began)
+        await self._fold(stream, ITEMS, self._to_activity)
+
+    async def _fold(self, stream: Any, table: str, take_in: TakeIn) -> None:
+        """Take records in one by one, write what they changed at once, then commit them."""
+        async for events in stream.noack_take(FOLD_BATCH, within=FOLD_WAIT_S):
+            began = self._clock.monotonic()
+            entries: list[Entry] = []
+            for event in events:
+                self._order.check(event.message)
+                number = event.message.partition
+                changes, rows = await take_in(number, event.message.value)
+                for row, value in changes:
+                    rows.apply(row, value)
+                    entries.append(Entry(changelog_of(table), number, rows.stored_as(row), value))
+            await self._appender.append(entries)
+            for event in events:
+                await stream.ack(event)
+            _SECONDS[table].observe(self._clock.monotonic() - began)
+
+    async def _to_sessions(self, number: int, value: bytes) -> tuple[Stored, Rows]:
+        record = self._decode_visitors(value)
+        partition, rows = self._visitors[number]
+        if isinstance(record, Mark):
+            changes = partition.mark(record)
+        elif isinstance(record, Forget):
+            changes = partition.forget(record)
+            await self._pass_on(record, number, changes)
+        else:
+            changes = partition.add(record.source, record.items)
+        sessions = changes.publish
+        if sessions:
+            await self._appender.surely(self._bus.publish_all, SESSIONS, sessions)
+        return changes.rows, rows
+
+    async def _to_activity(self, number: int, value: bytes) -> tuple[Stored, Rows]:
+        record = self._decode_items(value)
+        partition, rows = self._items[number]
+        if isinstance(record, Mark):
+            changes = partition.mark(record)
+        else:
+            changes = partition.add(record.source, record.items)
+        await self._publish_activity(changes.publish)
+        return changes.rows, rows
 
     async def mark(self) -> None:
         """Tell the folds how far behaviour has been read."""
@@ -244,15 +261,6 @@ class Stream:
             await self._appender.surely(self._bus.publish_all, ITEM_ACTIVITY, news)
         for item in gone:
             await self._appender.surely(self._bus.tombstone, ITEM_ACTIVITY, item)
-
-    async def _store(self, table: str, number: int, rows: Any, changes: Changes[Any]) -> None:
-        """Write the step's rows to the changelog, in their order, then to the table."""
-        topic = changelog_of(table)
-        await self._appender.append(
-            Entry(topic, number, rows.stored_as(row), value) for row, value in changes.rows
-        )
-        for row, value in changes.rows:
-            rows.apply(row, value)
 
 
 class Worker:
