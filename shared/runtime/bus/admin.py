@@ -3,6 +3,7 @@
 Synchronous, over kafka-python's admin client; each call opens and closes its own connection.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -81,35 +82,60 @@ def wanted_by(services: Iterable[str], *, production: bool) -> list[Wanted]:
 def admin(bootstrap: str, **connection: Any) -> Iterator[KafkaAdminClient]:
     """Connect to the broker; `Retryable` when it does not answer, in and while opening."""
     client = None
+    with _overhearing() as overheard:
+        try:
+            client = KafkaAdminClient(
+                bootstrap_servers=bootstrap,
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
+                bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
+                **connection,
+            )
+            yield client
+        except (KafkaConnectionError, KafkaTimeoutError) as error:
+            raise Retryable(overheard.unanswered(bootstrap, connection)) from error
+        except KafkaError as error:
+            # A broker that is just starting counts as none to replicate to, which looks permanent.
+            if error.retriable or isinstance(error, InvalidReplicationFactorError):
+                raise Retryable(f"the Kafka broker at {bootstrap} fails: {error}") from error
+            raise
+        finally:
+            if client is not None:
+                client.close()
+
+
+class _Overheard(logging.Handler):
+    """Keeps why connections failed, which the client tells its own log alone."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._reasons: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the errors in a log record, but not that there were too many."""
+        errors = [a for a in record.args or () if isinstance(a, Exception)]
+        self._reasons += [str(e) for e in errors if not isinstance(e, KafkaTimeoutError)]
+
+    def unanswered(self, bootstrap: str, connection: Mapping[str, Any]) -> str:
+        """Return what to tell of a broker that does not answer, or lets nobody in."""
+        security = connection.get("security_protocol", "PLAINTEXT")
+        how = "answers" if security == "PLAINTEXT" else f"lets us in by {security}"
+        told = f"no Kafka broker {how} at {bootstrap}"
+        # A refused login also looks like a connection that just ends, at every other try.
+        telling = [r for r in self._reasons if "Sasl" in r or "SSL" in r] or self._reasons
+        return f"{told}: {telling[-1]}" if telling else told
+
+
+@contextmanager
+def _overhearing() -> Iterator[_Overheard]:
+    logger = logging.getLogger("kafka.net.manager")
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    overheard = _Overheard()
+    logger.addHandler(overheard)
     try:
-        client = KafkaAdminClient(
-            bootstrap_servers=bootstrap,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
-            **connection,
-        )
-        yield client
-    except (KafkaConnectionError, KafkaTimeoutError) as error:
-        raise Retryable(_unanswered(bootstrap, connection)) from error
-    except KafkaError as error:
-        # A broker that is just starting counts as none to replicate to, which looks permanent.
-        if error.retriable or isinstance(error, InvalidReplicationFactorError):
-            raise Retryable(f"the Kafka broker at {bootstrap} fails: {error}") from error
-        raise
+        yield overheard
     finally:
-        if client is not None:
-            client.close()
-
-
-def _unanswered(bootstrap: str, connection: Mapping[str, Any]) -> str:
-    security = connection.get("security_protocol", "PLAINTEXT")
-    if security == "PLAINTEXT":
-        return f"no Kafka broker answers at {bootstrap}"
-    # The client tells its log alone whether it was the password, a certificate, or nobody there.
-    return (
-        f"no Kafka broker at {bootstrap} lets us in by {security}: if it runs, look at "
-        "SHOPLOOP_KAFKA_USER, _PASSWORD, _MECHANISM, _CA and _CERTIFICATE; the log says why"
-    )
+        logger.removeHandler(overheard)
 
 
 def ensure_topics(bootstrap: str, topics: Sequence[Wanted], **connection: Any) -> list[str]:

@@ -85,8 +85,12 @@ def overview() -> str:
 
 def run(name: str, arguments: Sequence[str]) -> None:
     """Run a command as typer does, exit included."""
+    import logging
+
     import typer
 
+    # Kafka's client tells of each try to connect; the command says what came of it.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     module, _, attribute = COMMANDS[name].target.partition(":")
     target = getattr(importlib.import_module(f"{MODULES}.{module}"), attribute)
     if not isinstance(target, typer.Typer):
