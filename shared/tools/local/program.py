@@ -17,6 +17,7 @@ from pathlib import Path
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _LOG_BYTES = 10 << 20
 _LOG_FILES = 3
+_TAIL_LINES = 400
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -77,7 +78,7 @@ class Child:
 
     def __init__(self, program: Program, log: Path, echo: Echo = silent) -> None:
         self.program = program
-        self.tail: deque[str] = deque(maxlen=40)
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES)
         self._echo = echo

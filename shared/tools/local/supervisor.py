@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.tools.local.errors import LocalStackError
 from shared.tools.local.program import Child, Echo, Program, silent
+from shared.tools.local.words import last_words
 
 _POLL_S = 0.05
 _DEATHS_ALLOWED, _DEATHS_WINDOW_S = 10, 60.0
@@ -212,5 +213,5 @@ class Supervisor:
         )
 
 
-def _indented(lines: Iterable[str]) -> str:
-    return "\n".join(f"    {line}" for line in lines) or "    (it said nothing)"
+def _indented(tail: Iterable[str]) -> str:
+    return "\n".join(f"    {line}" for line in last_words(tail)) or "    (it said nothing)"
