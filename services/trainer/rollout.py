@@ -42,13 +42,17 @@ _log = log(__name__)
 
 @dataclass
 class Rollout:
-    """Leads the canaries; runs in the worker, of which there is one."""
+    """Leads the canaries; runs in the worker, of which there is one.
+
+    `reads_lake` is held while it reads the lake; whoever rewrites files takes it too.
+    """
 
     ports: Ports
     settings: Settings
     lake: Lake
     jobs: Jobs
     canaries: Canaries
+    reads_lake: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self) -> None:
@@ -144,9 +148,10 @@ class Rollout:
             return replace(canary, finding=self._tried(canary, [one.at for one in said.values()]))
         windows = Windows(self.settings.click_minutes, self.settings.purchase_hours)
         sides = Sides(canary.version, canary.percent, current)
-        seen = await asyncio.to_thread(
-            cohorts, self.lake, sides, since_s=canary.stage_at, windows=windows
-        )
+        async with self.reads_lake:
+            seen = await asyncio.to_thread(
+                cohorts, self.lake, sides, since_s=canary.stage_at, windows=windows
+            )
         # Shown to everybody it has nothing beside it to be held against.
         share = min(canary.percent, 99) / 100
         finding = judge(seen.counts, share=share, margin=self.settings.canary_margin)

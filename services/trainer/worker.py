@@ -77,7 +77,7 @@ class Worker:
         """Remove people from the history; a job that has read them begins anew without them."""
         self.erasing += 1
         try:
-            async with self.lake_in_use:
+            async with self.lake_in_use, self.rollout.reads_lake:
                 removed = await asyncio.to_thread(self.lake.erase, people)
         finally:
             self.erasing -= 1
@@ -113,7 +113,7 @@ class Worker:
         now = self.ports.clock.monotonic()
         if now - self._tidied_at >= TIDY_S:
             self._tidied_at = now
-            async with self.lake_in_use:
+            async with self.lake_in_use, self.rollout.reads_lake:
                 await asyncio.to_thread(self.lake.merge)
         await self.ports.clock.sleep(ROUND_S)
 

@@ -92,6 +92,18 @@ async def test_what_was_released_already_is_not_released_twice(
     assert (await around.releases.pointer("recommend")).epoch == 1
 
 
+async def test_what_was_published_already_is_not_published_twice(
+    trainer: Start, around: Surroundings
+) -> None:
+    """Each crash between publishing and promoting would leave a release that nobody uses."""
+    provenance = Provenance(trained_on={}, metrics={}, card={"job": "j1"})
+    version = (await around.releases.publish("recommend", ARTIFACT, provenance)).version
+    await left_behind(around, running_job(), Outcome(verdict=verdict("promote", "better")))
+    job = await (await trainer()).ended("j1")
+    assert (job["version"], job["stage"]) == (version, "in service")
+    assert await around.releases.versions("recommend") == [version]
+
+
 async def test_a_refused_candidate_is_reported_and_not_released(
     trainer: Start, around: Surroundings
 ) -> None:
