@@ -125,8 +125,8 @@ def ratings(lake: Lake, *, now_ms: int) -> Dataset:
     events, counts = learnable(lake, now_ms=now_ms, purposes=purposes)
     rated = (
         events.filter(pl.col("rating").is_not_null())
-        .sort("time_ms")
-        .unique(["person", "item"], keep="last", maintain_order=True)
+        .sort("time_ms", maintain_order=True)
+        .filter(pl.struct("person", "item").is_last_distinct())
         .with_columns(weight="rating")
     )
     if rated.is_empty():
@@ -147,7 +147,7 @@ def _behaviour(lake: Lake) -> pl.LazyFrame:
             # A purchase that the shop also sent as an order counts once.
             order_id=pl.when(pl.col("action") == "purchase").then(pl.col("order_id")),
         )
-        .join(orders, on="order_id", how="anti")
+        .join(orders, on="order_id", how="anti", maintain_order="left")
         .drop("order_id")
     )  # fmt: skip
 
@@ -159,10 +159,10 @@ def _purchases(lake: Lake) -> pl.LazyFrame:
     lines = undone.filter(pl.col("item").is_not_null()).select("order_id", "item").unique()
     return (
         orders.filter(pl.col("status").is_in(_BOUGHT), pl.col("item").is_not_null())
-        .join(whole, on="order_id", how="anti")
-        .join(lines, on=["order_id", "item"], how="anti")
-        .sort("time_ms")
-        .unique(["order_id", "item"], keep="first")
+        .join(whole, on="order_id", how="anti", maintain_order="left")
+        .join(lines, on=["order_id", "item"], how="anti", maintain_order="left")
+        .sort("time_ms", maintain_order=True)
+        .filter(pl.struct("order_id", "item").is_first_distinct())
         .select("user", "anon", "item", "time_ms", "consent", action=pl.lit("purchase"))
     )
 
@@ -170,7 +170,12 @@ def _purchases(lake: Lake) -> pl.LazyFrame:
 def _stitched(events: pl.LazyFrame, lake: Lake) -> pl.LazyFrame:
     known = lake.scan("identities").filter(pl.col("known_as").is_not_null())
     return (
-        events.join(known.select(anon="visitor", known_as="known_as"), on="anon", how="left")
+        events.join(
+            known.select(anon="visitor", known_as="known_as"),
+            on="anon",
+            how="left",
+            maintain_order="left",
+        )
         .with_columns(person=pl.coalesce("user", "known_as", "anon"))
         .drop("user", "known_as")
     )
@@ -220,19 +225,22 @@ def _not_erased(events: pl.DataFrame, lake: Lake) -> tuple[pl.DataFrame, int]:
     )
     if erased.is_empty():
         return events, 0
-    joined = events.join(erased, on="person", how="left")
+    joined = events.join(erased, on="person", how="left", maintain_order="left")
     kept = pl.col("erased_ms").is_null() | (pl.col("time_ms") > pl.col("erased_ms"))
     remaining, gone = _filtered(joined, kept)
     return remaining.drop("erased_ms"), gone
 
 
 def _capped(events: pl.DataFrame) -> pl.DataFrame:
+    """Keep a person's newest events; of those at one moment, the last ones in the log.
+
+    The order is kept from the log on, or every training would learn from other lines of a basket.
+    """
+    day = (pl.col("time_ms") // DAY_MS).alias("day")
     return (
         events.sort("time_ms", maintain_order=True)
-        .with_columns(day=pl.col("time_ms") // DAY_MS)
-        .unique(["person", "item", "action", "day"], keep="last", maintain_order=True)
+        .filter(pl.struct("person", "item", "action", day).is_last_distinct())
         .filter(pl.int_range(pl.len(), 0, -1).over("person") <= MAX_EVENTS_A_PERSON)
-        .drop("day")
     )
 
 

@@ -177,6 +177,20 @@ def test_one_person_cannot_outvote_the_rest(shop: Writer) -> None:
     assert MAX_EVENTS_A_PERSON == 500
 
 
+def test_of_one_large_basket_the_last_lines_of_the_log_count(shop: Writer) -> None:
+    """Two trainings on the same log would learn from other lines, and show other lists."""
+    items = [f"{(n * 7) % 600:03}" for n in range(600)]
+    for item in items:
+        shop.put(CATALOG, Product(id=item, title=item), at=1.0)
+    shop.put(
+        ORDERS,
+        Order(order_id="o", status="placed", lines=tuple(Line(item, 1, 100) for item in items)),
+        userid="eve",
+    )
+    learnt = {item for user, item in pairs(shop.learnt()) if user == "eve"}
+    assert learnt == set(items[-MAX_EVENTS_A_PERSON:])
+
+
 def test_a_clock_far_ahead_is_not_believed(shop: Writer) -> None:
     """One event from 2099 would make everything else look ancient."""
     shop.did("ann", "c", at=NOW_S + 7200)
