@@ -113,11 +113,12 @@ def _hidden(marks: Mapping[bytes, float]) -> frozenset[str]:
 
 def _standing(marks: Mapping[bytes, float], on: bytes, offs: tuple[bytes, ...]) -> frozenset[str]:
     """Return the items whose newest `on` is newer than every one of `offs`."""
-    return frozenset(
+    standing = [
         member[1:].decode()
         for member, time_s in marks.items()
-        if member[:1] == on and all(marks.get(off + member[1:], -1.0) < time_s for off in offs)
-    )
+        if member[:1] == on and max([marks.get(off + member[1:], -1.0) for off in offs]) < time_s
+    ]
+    return frozenset(standing)
 
 
 def _bought(parts: Iterable[Sequence[Row]]) -> dict[str, list[float]]:

@@ -139,7 +139,8 @@ class Ials:
 
     def _left(self, factors: Floats, strength: Floats) -> Floats:
         left = self._gram + factors.T @ (factors * strength[:, None])
-        left[np.diag_indices_from(left)] += _penalty(self.settings, len(factors), self.n_items)
+        diagonal = np.einsum("ii->i", left)
+        diagonal += _penalty(self.settings, len(factors), self.n_items)
         return left
 
     def scores(self, history: History) -> Floats:
