@@ -223,7 +223,7 @@ async def test_a_group_at_work_is_not_moved(scene: Scene) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not scene.seen:
             await asyncio.sleep(0.01)
-    with pytest.raises(Invalid, match="stop them"):
+    with pytest.raises(Invalid, match="stop all"):
         await scene.replay(groups.Target("start"))
     stop.set()
     await task

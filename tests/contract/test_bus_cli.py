@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from shared.contracts.service import Service
-from shared.contracts.topics import BEHAVIOUR, ORDERS, TOPICS
-from shared.runtime.bus import admin
+from shared.contracts.topics import BEHAVIOUR, MODELS, ORDERS, TOPICS
+from shared.runtime.bus import admin, groups
 from shared.runtime.bus.kafka import KafkaBus
 from shared.runtime.bus.port import Record
 from shared.runtime.clock import SystemClock
@@ -67,13 +67,26 @@ def test_lag_names_the_groups_of_all_services(run: Run) -> None:
     assert {"recommender", "trainer"} <= {row["group"] for row in rows}
     assert {"seconds", "records", "committed", "end"} <= rows[0].keys()
     assert run("lag", "recommender").exit_code == 0
+    unknown = run("lag", "茶/😀")
+    assert (unknown.exit_code, "trainer" in unknown.output) == (1, True)
+
+
+def test_a_topic_that_is_read_in_another_group_is_not_reported_as_unread() -> None:
+    """The lag of a group that never was would be an alarm for ever."""
+
+    def lag(group: str, topic: str, committed: int | None, partition: int = 0) -> groups.Lag:
+        return groups.Lag(group, topic, partition, 0, committed, 9, None)
+
+    lake = [lag("trainer-lake", "a", 9), lag("trainer-lake", "a", None, 1)]
+    own = [lag("trainer", "b", 9), lag("trainer", "c", None)]
+    assert [*topics._of_readers([lag("trainer", "a", None), *lake, *own])] == [*lake, *own]
 
 
 @pytest.mark.kafka
 def test_a_replay_needs_one_wish_and_says_what_it_did(run: Run) -> None:
     """An operator at three in the morning must not skip or repeat by a slip."""
     run("topics", "create")
-    group = f"group-{uuid4().hex[:8]}"
+    group = f"recommender-{uuid4().hex[:8]}"
     for wrong in (
         (),
         ("--from-start", "--to-end"),
@@ -87,6 +100,9 @@ def test_a_replay_needs_one_wish_and_says_what_it_did(run: Run) -> None:
     assert (done.exit_code, "orders/0" in done.output) == (0, True)
     missing = run("replay", group, "no-topic", "--from-start")
     assert (missing.exit_code, "no topic 'no-topic'" in missing.output) == (1, True)
+    for slip in (("recomender", ORDERS.name), (group, MODELS.name)):
+        refused = run("replay", *slip, "--from-start")
+        assert (refused.exit_code, "recommender" in refused.output) == (1, True)
 
 
 @pytest.mark.kafka

@@ -137,7 +137,7 @@ def _move(client: KafkaAdminClient, group: str, offsets: Mapping[TopicPartition,
     members = client.describe_groups([group])[group].get("members", [])
     if members:
         raise Invalid(
-            f"{len(members)} processes are at work in the group {group!r}: stop them, then replay"
+            f"{len(members)} of its processes are at work in the group {group!r}: stop all, then replay"
         )
     wanted = {p: OffsetAndMetadata(o, "", None) for p, o in offsets.items()}
     answers = client.alter_group_offsets(group, wanted)

@@ -15,6 +15,7 @@ from rich.table import Table
 from shared.contracts.errors import Invalid, NotFound, Retryable
 from shared.runtime import keys
 from shared.runtime.bus import admin
+from shared.runtime.settings import PREFIX, Settings, WrongSettings, read
 from shared.tools.cli.access import kafka_connection
 from shared.tools.cli.stack import HomeOption
 from shared.tools.local import LocalStackError, jars, java, ports, services, state
@@ -43,7 +44,9 @@ Check = Callable[[], Iterator[Finding]]
 def doctor(home: HomeOption = None) -> None:
     """Check this machine and what runs on it; say the cure of each fault. Ends with 1 on any."""
     where = Home(home.resolve()) if home else default_home()
-    table = Table("", "what", "how it is", "what to do", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for column in ("", "what", "how it is", "what to do"):
+        table.add_column(column, overflow="fold")
     ill = False
     for check in checks(where):
         for finding in check():
@@ -64,6 +67,7 @@ def checks(home: Home) -> tuple[Check, ...]:
     return (
         python,
         packages,
+        environment,
         partial(java_runtime, needed=not kafka),
         partial(kafka_jars, cache_folder()),
         redis_server,
@@ -91,6 +95,20 @@ def packages() -> Iterator[Finding]:
         if current
         else Finding("packages", "later", f"not those of {locked.name}", "run ./shoploop once")
     )
+
+
+def environment() -> Iterator[Finding]:
+    """Look for settings in the environment that no process would start with."""
+    try:
+        described = read(Settings).described()
+    except WrongSettings as wrong:
+        _, *complaints = str(wrong).splitlines()
+        for complaint in complaints:
+            yield Finding("environment", "ill", complaint.strip(), "correct the variable")
+        return
+    given = sorted(name for name in map(str.upper, described) if f"{PREFIX}{name}" in os.environ)
+    detail = ", ".join(f"{PREFIX}{name}" for name in given) or "nothing is set"
+    yield Finding("environment", "well", detail)
 
 
 def java_runtime(*, needed: bool) -> Iterator[Finding]:
@@ -171,7 +189,10 @@ def broker(address: str) -> Iterator[Finding]:
     try:
         drifts = admin.check_topics(address, wanted, **kafka_connection())
     except Retryable as error:
-        yield Finding("Kafka", "ill", str(error), "start it, or correct SHOPLOOP_KAFKA")
+        yield Finding("Kafka", "ill", str(error), "start it, or correct SHOPLOOP_KAFKA…")
+        return
+    except WrongSettings:
+        yield Finding("Kafka", "later", "not looked at while the environment is wrong")
         return
     yield Finding("Kafka", "well", f"{address}, {len(wanted)} topics declared")
     for (problem, cure), alike in _grouped(drifts).items():

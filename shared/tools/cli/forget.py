@@ -58,8 +58,15 @@ def _ask(user: str) -> Begun:
             f"the collector does not answer ({error}); is `shoploop up` running?"
         ) from None
     if answer.status_code != httpx.codes.ACCEPTED:
-        raise Invalid(f"the collector refused ({answer.status_code}): {answer.text[:500]}")
+        raise Invalid(f"the collector refused ({answer.status_code}): {_reason(answer)}")
     return Begun(**answer.json())
+
+
+def _reason(answer: httpx.Response) -> str:
+    """Return what a problem says, or the beginning of an answer that is none."""
+    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+        return answer.text[:500]
+    return str(answer.json().get("detail"))
 
 
 async def _collect(

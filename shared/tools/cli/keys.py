@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -78,9 +79,13 @@ def add(
     """Make a key and print it once; with the scope events alone it is publishable."""
     chosen = keys_file(file)
     secrets = keys.load(chosen)
+    if not name.isprintable() or not name.strip():
+        raise Invalid("give the key a name that can be read", field="name")
     if any(key.name == name for key in secrets.api_keys):
         raise Invalid(f"there is a key {name!r} already: choose another name", field="name")
-    text, kept = keys.make(name, _scopes(scope), origins=tuple(origin or ()), ack=_ack(ack))
+    text, kept = keys.make(
+        name, _scopes(scope), origins=tuple(map(_origin, origin or ())), ack=_ack(ack)
+    )
     keys.save(chosen, msgspec.structs.replace(secrets, api_keys=(*secrets.api_keys, kept)))
     print(text)
 
@@ -96,6 +101,7 @@ def revoke(
     if len(left) == len(secrets.api_keys):
         raise NotFound(f"there is no key {name!r}; `shoploop keys list` shows them")
     keys.save(chosen, msgspec.structs.replace(secrets, api_keys=left))
+    Console(stderr=True).print(f"{name} opens nothing any more", markup=False, highlight=False)
 
 
 def _scopes(given: list[str]) -> tuple[keys.Granted, ...]:
@@ -103,6 +109,20 @@ def _scopes(given: list[str]) -> tuple[keys.Granted, ...]:
     if unknown:
         raise Invalid(f"{unknown[0]!r} is none of {', '.join(keys.GRANTED)}", field="scope")
     return tuple(scope for scope in keys.GRANTED if scope in given)
+
+
+def _origin(given: str) -> str:
+    """Return an origin as browsers spell it, international names included."""
+    wrong = Invalid(f"{given!r} is not like https://shop.example", field="origin")
+    try:
+        parts = urlsplit(given.rstrip("/"))
+        host = (parts.hostname or "").encode("idna").decode()
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("http", "https") or not host or parts.path or parts.query:
+        raise wrong
+    return f"{parts.scheme}://{host}{port}"
 
 
 def _ack(given: str) -> keys.Ack:

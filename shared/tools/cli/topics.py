@@ -3,7 +3,7 @@
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -26,8 +26,14 @@ R = TypeVar("R")
 DIFFERS = 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-topics = typer.Typer(help="The topics as they are declared, and as the broker has them.")
-dlq = typer.Typer(help="Dead letters: records that a service could not take.", no_args_is_help=True)
+topics = typer.Typer(
+    help="The topics as they are declared, and as the broker has them.", add_completion=False
+)
+dlq = typer.Typer(
+    help="Dead letters: records that a service could not take.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 KafkaOption = Annotated[
     str | None,
@@ -92,7 +98,7 @@ def list_topics(as_json: JsonOption = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("topic", "key", "kept", "partitions", "written by → read by", "about")
+    table = _table("topic", "key", "kept", "partitions", "written by → read by", "about")
     for row in rows:
         flow = f"{', '.join(row['written by'])} → {', '.join(row['read by'])}"  # type: ignore[arg-type]
         about = (row["topic"], row["key"], row["kept"], f"{row['partitions']}", flow, row["about"])
@@ -138,12 +144,15 @@ def lag(
     """Show how far behind the services are, in seconds and in records, the furthest first."""
     address, how = _address(kafka), kafka_connection()
     reads = {s.name: [t.name for t in s.reads] for s in manifests(names()) if s.reads}
-    known = group or sorted({*reads, *groups.groups_of(address, names(), **how)})
-    found = groups.lag(address, {g: reads.get(g, []) for g in known}, now=time.time(), **how)
+    known = sorted({*reads, *groups.groups_of(address, names(), **how)})
+    for unknown in set(group or ()) - set(known):
+        raise NotFound(f"there is no group {unknown!r}; there are: {', '.join(known)}")
+    every = groups.lag(address, {g: reads.get(g, []) for g in known}, now=time.time(), **how)
+    found = [item for item in _of_readers(every) if not group or item.group in group]
     if as_json:
         _print_json([{**item._asdict(), "records": item.records} for item in found])
         return
-    table = Table("group", "topic", "partition", "behind s", "records", "next", "end")
+    table = _table("group", "topic", "partition", "behind s", "records", "next", "end")
     for item in found:
         seconds = "?" if item.seconds is None else f"{item.seconds:.1f}"
         row = (item.group, item.topic, item.partition, seconds, item.records, item.next, item.end)
@@ -159,7 +168,7 @@ def replay(
         str | None,
         typer.Option(help="A time (2026-01-31T08:00, UTC), or how long ago: 90s, 15m, 6h, 2d."),
     ] = None,
-    offset: Annotated[int | None, typer.Option(help="An offset, with --partition.")] = None,
+    offset: Annotated[int | None, typer.Option(min=0, help="An offset, with --partition.")] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="All that is kept.")] = False,
     to_end: Annotated[bool, typer.Option("--to-end", help="Skip what is there.")] = False,
     partition: Annotated[int | None, typer.Option(help="Only this partition.")] = None,
@@ -172,6 +181,7 @@ def replay(
     target = _target(since=since, offset=offset, start=from_start, end=to_end)
     if target.kind == "offset" and partition is None:
         raise typer.BadParameter("--offset needs --partition: each counts from 0")
+    _check_reader(group, topic)
     moved = groups.replay(
         _address(kafka),
         group,
@@ -201,7 +211,10 @@ def list_letters(
     if as_json:
         _print_json([{**x._asdict(), "record": None, "origin": str(x.origin)} for x in shown])
         return
-    table = Table("offset", "from", "time", "tries", "release", "sent back", "reason")
+    if not found:
+        _tell(f"{service} has no dead letters", style="green")
+        return
+    table = _table("offset", "from", "time", "tries", "release", "sent back", "reason")
     for x in shown:
         back = "yes" if x.redriven else ""
         row = (x.offset, x.origin, x.time, x.attempt, x.release, back, x.reason)
@@ -239,6 +252,41 @@ def _address(named: str | None) -> str:
     if recorded is not None and recorded.is_alive():
         return recorded.kafka
     raise NotFound("no stack runs here: start one with `shoploop up`, or name one with --kafka")
+
+
+def _of_readers(every: Sequence[groups.Lag]) -> Iterator[groups.Lag]:
+    """Leave out what a service reads in another group than the one of its own name."""
+    committed = {(item.group, item.topic) for item in every if item.committed is not None}
+    readers: dict[tuple[str, str], set[str]] = {}
+    for group, topic in committed:
+        readers.setdefault((group.partition("-")[0], topic), set()).add(group)
+    for item in every:
+        others = readers.get((item.group.partition("-")[0], item.topic))
+        if others is None or item.group in others:
+            yield item
+
+
+def _check_reader(group: str, topic: str) -> None:
+    """Refuse a group of no service, and a topic that its service does not read in groups."""
+    service = group.partition("-")[0]
+    if service not in names():
+        raise NotFound(f"{group!r} is no service's group; services: {', '.join(names())}")
+    (declared,) = manifests([service])
+    own = topic.startswith(f"{service}-")
+    if topic in TOPICS and not own and topic not in {t.name for t in declared.reads}:
+        reads = ", ".join(t.name for t in declared.reads)
+        raise NotFound(
+            f"{service} does not read {topic!r} in a group, but {reads}; topics that it follows "
+            "whole are read again at every start"
+        )
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table that cuts nothing off."""
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _target(*, since: str | None, offset: int | None, start: bool, end: bool) -> groups.Target:

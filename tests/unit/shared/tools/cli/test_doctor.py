@@ -59,3 +59,16 @@ def test_nothing_running_is_no_fault() -> None:
     """The exit code would be useless in a script that only wants to know if it can start."""
     findings = [*doctor.stack(None), *doctor.broker(""), *doctor.store("")]
     assert {finding.health for finding in findings} == {"later"}
+
+
+def test_wrong_settings_are_named_before_a_process_meets_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every service would end at its start, with the reason in eight logs."""
+    monkeypatch.setenv("SHOPLOOP_REDIS", "redis+sentinel://a:1/m")
+    monkeypatch.setenv("SHOPLOOP_KAFKA_SECURITY", "SASL_SSL")
+    found = [*doctor.environment()]
+    assert {finding.health for finding in found} == {"ill"}
+    named = " ".join(finding.detail for finding in found)
+    assert all(f"SHOPLOOP_{n}=" in named for n in ("REDIS", "KAFKA_USER", "KAFKA_PASSWORD"))
+    assert [f.health for f in doctor.broker("k:1")] == ["later"]

@@ -46,6 +46,13 @@ def test_a_made_key_opens_and_a_revoked_one_does_not(file: Path) -> None:
     assert keys.ApiKeys(keys.load(file).api_keys).find(text) is None
 
 
+def test_an_origin_is_kept_as_browsers_spell_it(file: Path) -> None:
+    """A shop with a Chinese name would be told that its own pages are strangers."""
+    run(file, "add", "茶/😀", "--scope", "events", "--origin", "https://中国.example:8443/")
+    (made,) = [key for key in keys.load(file).api_keys if key.name == "茶/😀"]
+    assert made.origins == ("https://xn--fiqs8s.example:8443",)
+
+
 def test_the_list_shows_the_keys_of_the_first_start_whole(file: Path) -> None:
     """The owner could not copy the key for a first request."""
     listed = run(file, "list")
@@ -56,6 +63,10 @@ def test_the_list_shows_the_keys_of_the_first_start_whole(file: Path) -> None:
     ("arguments", "says"),
     [
         (("add", "web", "--scope", "serve"), "already"),
+        (("add", " ", "--scope", "serve"), "a name that can be read"),
+        (("add", "x", "--scope", "events", "--origin", "shop.example"), "not like https"),
+        (("add", "x", "--scope", "events", "--origin", "https://a.example/shop"), "not like https"),
+        (("add", "x", "--scope", "events", "--origin", "https://a:b"), "not like https"),
         (("add", "x", "--scope", "sevre"), "'sevre' is none of"),
         (("add", "x", "--scope", "serve", "--ack", "later"), "'later' is none of"),
     ],
