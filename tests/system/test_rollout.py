@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def _event(user: str, action: str, item: str, **more: Any) -> dict[str, Any]:
     return {"id": f"{user}-{action}", "userid": user, "data": data}
 
 
-def shuffled(stack: Stack) -> str:
+def shuffled(stack: Stack, golden: Sequence[Mapping[str, Any]] = ()) -> str:
     """Publish the release in service with its items mixed up, signed as the trainer signs."""
     home = Path(str(stack.home))
     secrets = keys.load(home / "keys.json")
@@ -126,7 +126,7 @@ def shuffled(stack: Stack) -> str:
         mixed = np.random.default_rng(3).permutation(len(items))
         ids = {**bundle.ids, "items": IdIndex(items[n] for n in mixed)}
         bad = Bundle(ids, bundle.models, bundle.meta)
-        nothing = Provenance(trained_on={}, metrics={}, card={"job": "somebody else's"})
+        nothing = Provenance(trained_on={}, metrics={}, card={}, golden=golden)
         try:
             return (await releases.publish(MODEL, bad.to_artifact(), nothing)).version
         finally:
@@ -135,28 +135,61 @@ def shuffled(stack: Stack) -> str:
     return asyncio.run(published())
 
 
-def test_a_bad_canary_is_taken_back_and_a_good_one_promoted(
-    stack: Stack, clients: Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Shoppers would see junk until somebody wakes up, or a better release would never come."""
+@pytest.fixture(scope="module")
+def live(clients: Clients) -> str:
+    """A release that knows the shop's two tastes and is in service."""
     a_shop(clients)
-    live = until(lambda: _trained(clients))
-    until(lambda: recommended(clients, "shopper-1")["release"] == live)
+    version = until(lambda: _trained(clients))
+    until(lambda: recommended(clients, "shopper-1")["release"] == version)
+    return str(version)
 
-    bad = shuffled(stack)
+
+@pytest.fixture
+def operator(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what runs ``shoploop release`` beside the stack; it must succeed."""
     for name, value in stack.service_env().items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as ended:
-        main(["release", "canary", MODEL, bad, "--percent", "50"])
-    assert not ended.value.code
+
+    def run(*arguments: str) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["release", *arguments])
+        assert not ended.value.code
+
+    return run
+
+
+def taken_back(clients: Clients, version: str) -> dict[str, Any]:
+    """Wait until the release is no canary any more; return what the history says of it."""
+    until(lambda: model(clients)["history"][0]["change"] != "canary")
+    until(lambda: model(clients)["canary"] is None)
+    newest = model(clients)["history"][0]
+    assert (newest["change"], newest["version"], newest["by"]) == ("taken_back", version, "trainer")
+    return newest  # type: ignore[no-any-return]
+
+
+def test_what_a_replica_refuses_is_taken_back_before_anybody_gets_it(
+    stack: Stack, clients: Clients, live: str, operator: Callable[..., None]
+) -> None:
+    """Shoppers would find out which release cannot be served."""
+    broken = shuffled(stack, golden=[{"history": ["tea-1"], "top": {"no such model": ["tea-2"]}}])
+    operator("canary", MODEL, broken, "--percent", "0")
+    reason = taken_back(clients, broken)["reason"]
+    assert reason.startswith("recommender@")
+    assert "no such model is missing" in reason
+    assert recommended(clients, "shopper-1")["release"] == live
+
+
+def test_a_bad_canary_is_taken_back_and_a_good_one_promoted(
+    stack: Stack, clients: Clients, live: str, operator: Callable[..., None]
+) -> None:
+    """Shoppers would see junk until somebody wakes up, or a better release would never come."""
+    bad = shuffled(stack)
+    operator("canary", MODEL, bad, "--percent", "50")
     until(lambda: (model(clients)["canary"] or {}).get("finding"))
     read = shop(clients)
     assert read[bad] > SHOPPERS / 4
-    after = until(lambda: found if (found := model(clients))["canary"] is None else None)
-    assert (after["version"], after["pointer"].get("canary")) == (live, None)
-    newest = after["history"][0]
-    assert (newest["change"], newest["version"], newest["by"]) == ("taken_back", bad, "trainer")
-    assert "worse beyond doubt: clicked" in newest["reason"]
+    assert "worse beyond doubt: clicked" in taken_back(clients, bad)["reason"]
+    assert model(clients)["version"] == live
 
     job = train(clients, job=MODEL)
     assert (job["state"], job["stage"]) == ("done", "tried by replicas")
