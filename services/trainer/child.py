@@ -89,9 +89,13 @@ async def _follow(process: Process, tell: Tell) -> None:
 def _environment(bounds: Bounds) -> dict[str, str]:
     """Return all that a job gets to know: no address, no secret.
 
-    One thread each for linear algebra: the jobs' own threads use the cores.
+    One thread each for linear algebra: the jobs' own threads use the cores. Memory that a large
+    array leaves is kept for the next one, as each new page costs the kernel time.
     """
     return {
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "POLARS_MAX_THREADS": str(bounds.threads),

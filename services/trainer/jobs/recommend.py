@@ -49,7 +49,9 @@ def run(
 ) -> tuple[Outcome, Artifact | None]:
     """Train, evaluate, judge; Invalid when there is nothing to learn from."""
     progress("read the history", 0.0)
-    data = dataset(lake, now_ms=int(task.now_s * 1000))
+    found = dataset(lake, now_ms=int(task.now_s * 1000))
+    # Once for all models, each of which needs them so.
+    data = replace(found, events=found.events.ordered())
     plan = Plan(task, data, *split(data.events), folder, progress)
     options = msgspec.convert(task.options, RecommendOptions)
     recipe = _start(task)

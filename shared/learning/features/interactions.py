@@ -113,6 +113,10 @@ class Interactions:
 
     def ordered(self) -> Self:
         """Return the events by user, then time; events at one moment keep their order."""
+        same = self.user[1:] == self.user[:-1]
+        later = np.where(same, self.time_s[1:] >= self.time_s[:-1], self.user[1:] > self.user[:-1])
+        if later.all():
+            return self
         return self.where(np.lexsort((self.time_s, self.user)))
 
     def newest(self, per_user: int) -> Self:

@@ -11,13 +11,16 @@ def baskets(events: Interactions) -> tuple[Sparse, float]:
 
     The entries are divided by that mean, so that penalties mean the same for every shop.
     """
-    order = np.lexsort((events.weight, events.item, events.user))
-    ranked = events.where(order)
-    pair = ranked.user.astype(np.int64) * events.n_items + ranked.item
-    greatest = ranked.where(np.append(pair[1:] != pair[:-1], True)[: len(pair)])
-    scale = mean_weight(greatest)
+    pair = events.user.astype(np.int64) * events.n_items + events.item
+    order = np.argsort(pair, kind="stable")
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
     shape = (events.n_users, events.n_items)
-    return csr(greatest.user, greatest.item, greatest.weight / scale, shape), scale
+    if len(first) == 0:
+        return csr(events.user, events.item, events.weight, shape), 1.0
+    greatest = np.maximum.reduceat(events.weight[order], first)
+    scale = float(greatest.mean())
+    distinct = order[first]
+    return csr(events.user[distinct], events.item[distinct], greatest / scale, shape), scale
 
 
 def mean_weight(events: Interactions) -> float:
