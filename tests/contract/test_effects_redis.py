@@ -32,7 +32,7 @@ async def counted(kv: RedisKeyValue) -> dict[str, int]:
     return {k.decode(): int(v) for k, v in (await kv.hgetall(COUNTS)).items()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     items=st.lists(st.sampled_from(["a", "b", "ö 漢 😀", 'q"\\']), max_size=12),
     restarts=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=4),

@@ -29,7 +29,6 @@ WITHOUT_KEYS = SchemathesisConfig.from_dict({"generation": {"with-security-param
 FEW = settings(
     max_examples=60,
     derandomize=True,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -19,9 +19,7 @@ VALUES = st.one_of(
 PAIRS = st.lists(st.tuples(st.sampled_from([*NAMES, "lang", "x"]), VALUES), max_size=6)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=PAIRS)
 async def test_any_parameters_are_answered_or_refused(
     grocer: Shop, pairs: list[tuple[str, str]]
@@ -75,9 +73,7 @@ BODIES = st.recursive(
 )
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES)
 async def test_any_session_is_answered_or_refused(grocer: Shop, body: object) -> None:
     """A client's bug would count as our outage."""

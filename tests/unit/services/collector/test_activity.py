@@ -132,7 +132,6 @@ touches = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(touches, st.randoms(use_true_random=False), st.lists(st.integers(0, 60), max_size=4))
 def test_counts_do_not_depend_on_order_nor_on_when_they_are_taken(
     events: list[tuple[int, int]], random: Any, marks: list[int]
@@ -191,7 +190,7 @@ def run(
     return len(steps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories(), st.data())
 def test_dying_anywhere_and_reading_again_changes_no_count(
     steps: list[Step], data: st.DataObject

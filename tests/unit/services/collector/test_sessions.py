@@ -271,7 +271,7 @@ class Machine:
         assert again == session, "a session was published twice and was not the same"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories(), st.integers(1, 5), st.data())
 def test_dying_anywhere_and_reading_again_changes_nothing(
     steps: list[tuple[str, Any]], batch: int, data: st.DataObject

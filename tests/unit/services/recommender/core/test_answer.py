@@ -41,7 +41,7 @@ QUERIES = st.builds(
 SHOPS = st.tuples(st.integers(0, 5), SOME, SOME)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SHOPS, PEOPLE, QUERIES, st.integers(0, 9))
 def test_no_filter_ever_leaks_and_every_part_adds_up(
     shop: tuple[int, frozenset[str], frozenset[str]], person: Person, query: Query, seed: int

@@ -434,7 +434,7 @@ async def test_a_broker_that_goes_and_comes_is_survived() -> None:
     assert scene.seen == ["1", "2"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     fates=st.lists(st.sampled_from("..........rip"), min_size=1, max_size=60),
     batch=st.integers(1, 9),
