@@ -34,7 +34,7 @@ def make_app(
     """Return the ASGI app of a service's process.
 
     It serves `app.routes` and `app.router` behind the manifest's scopes, and ``/livez``,
-    ``/readyz``, ``/metrics`` and ``/openapi.json``.
+    ``/readyz``, ``/metrics``, ``/openapi.json`` and, for people, ``/docs``.
 
     Raises
     ------

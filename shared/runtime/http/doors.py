@@ -74,9 +74,7 @@ class Doors:
                 return door, {k: door.convertors[k].convert(v) for k, v in given.items()}
         allowed = self.methods(path)
         if not allowed:
-            raise Problem(
-                404, "There is nothing at this address; /openapi.json lists what there is."
-            )
+            raise Problem(404, "There is nothing at this address; /docs shows what there is.")
         detail = f"This address takes {', '.join(allowed)}, not {method}."
         raise Problem(405, detail, headers={"Allow": ", ".join(allowed)})
 

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from shared.contracts.errors import Retryable
 from shared.contracts.service import Service
 from shared.runtime import metrics, trace
+from shared.runtime.http.docs import POLICY
 from shared.runtime.http.doors import Door, Doors
 from shared.runtime.http.gate import Gate, Headers
 from shared.runtime.http.problems import CONTENT_TYPE, Problem, problem_of
@@ -25,7 +26,7 @@ _READ = frozenset(
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", POLICY),
     (b"cross-origin-resource-policy", b"cross-origin"),
 ]
 _NOT_CACHED = [(b"cache-control", b"no-store")]

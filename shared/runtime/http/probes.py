@@ -15,6 +15,7 @@ from shared.contracts.errors import Retryable
 from shared.contracts.service import Route, Service
 from shared.runtime import metrics
 from shared.runtime.app import Check
+from shared.runtime.http.docs import page
 from shared.runtime.http.doors import Door
 from shared.runtime.http.problems import Problem
 
@@ -51,7 +52,7 @@ async def _asked(check: Check) -> str | None:
 
 
 def builtin_doors(service: Service, readiness: Readiness, api: FastAPI) -> list[Door]:
-    """Return the doors for livez, readyz, metrics and openapi.json; they need no key."""
+    """Return the doors for livez, readyz, metrics, openapi.json and docs; they need no key."""
 
     async def livez(scope: Scope) -> Response:
         return Response(b'{"alive":true}', media_type=JSON)
@@ -74,7 +75,16 @@ def builtin_doors(service: Service, readiness: Readiness, api: FastAPI) -> list[
             described.append(_encode(description(service, api)))
         return Response(described[0], media_type=JSON)
 
-    answers = {"/livez": livez, "/readyz": readyz, "/metrics": prometheus, "/openapi.json": openapi}
+    async def docs(scope: Scope) -> Response:
+        return Response(page(description(service, api)), media_type="text/html")
+
+    answers = {
+        "/livez": livez,
+        "/readyz": readyz,
+        "/metrics": prometheus,
+        "/openapi.json": openapi,
+        "/docs": docs,
+    }
     return [_door(service, path, answer) for path, answer in answers.items()]
 
 

@@ -14,7 +14,7 @@ CONTENT_TYPE = b"application/problem+json"
 RETRY_AFTER_S = 1
 _ADVICE = {
     400: "The request could not be read: check its body and content type.",
-    404: "There is nothing at this address; /openapi.json lists what there is.",
+    404: "There is nothing at this address; /docs shows what there is.",
     405: "This address exists, but not for this method; see the Allow header.",
     500: "This is our fault, and it was logged under the instance named here. Try again later.",
     503: "Something that is needed is away at the moment. Try again shortly.",

@@ -237,6 +237,7 @@ def _print_addresses(stack: Stack) -> None:
     _say(f"ready · Kafka {stack.kafka} · Redis {stack.redis}", style="green")
     for name, url in stack.urls().items():
         _say(f"  {name:<20} {url}")
+    _say("Each shows at /docs what it can be asked.", style="dim")
     _say("Ctrl-C stops all of it; the data stays.", style="dim")
 
 

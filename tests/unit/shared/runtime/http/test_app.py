@@ -360,6 +360,14 @@ async def test_openapi_lists_every_declared_route_with_its_scope(shop: Shop) -> 
     assert "application/problem+json" in default["content"]
 
 
+async def test_people_read_about_the_facade_in_a_browser(shop: Shop) -> None:
+    """Whoever connects a shop would have to read JSON, or the source."""
+    answer = await shop.http.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert all(route.path in answer.text for route in SERVICE.routes)
+    assert "style-src 'sha256-" in answer.headers["content-security-policy"]
+
+
 async def test_too_many_at_once_are_turned_away() -> None:
     """An overload would take the memory instead of being refused."""
     shop = Shop(max_in_flight=1)
