@@ -15,6 +15,7 @@ from shared.contracts.errors import Retryable
 
 _BATCH_BYTES = 512 << 10
 _SETTLE_S = 0.25
+_MOST_IDLE = 20
 _CLOSE_S = 2.0
 
 
@@ -125,8 +126,13 @@ class KafkaSink:
     ) -> int:
         """Read from `start` to `end`, note what is ours, and return where it stopped."""
         consumer.seek(at, start)
+        idle = 0
         while start < end:
-            for records in (await consumer.getmany(at, timeout_ms=500)).values():
+            fetched = await consumer.getmany(at, timeout_ms=500)
+            idle = 0 if fetched else idle + 1
+            if idle > _MOST_IDLE:
+                raise Retryable(f"{at.topic} cannot be read to its end")
+            for records in fetched.values():
                 for record in records:
                     headers = dict(record.headers)
                     if headers.get(LOG_HEADER) == self._log:

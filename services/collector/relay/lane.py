@@ -13,6 +13,7 @@ from shared.runtime.clock import Clock
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 4 << 20
 _LOOK_AGAIN_S = 2.0
+_CANCEL_AGAIN_S = 0.5
 
 
 class Road(Protocol):
@@ -132,6 +133,8 @@ class Lane:
 
     async def leave(self) -> None:
         """Stop at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        task = self._task
+        while task is not None and not task.done():
+            # Kafka's client loses a cancellation now and then.
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)

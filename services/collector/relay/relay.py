@@ -165,7 +165,7 @@ class Relay:
     async def _one_of(self, tasks: set[asyncio.Future[Any]]) -> None:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            _check(task)
 
     def _under_way(self) -> set[asyncio.Future[Any]]:
         tasks = (lane.under_way for lane in self._lanes.values())
@@ -206,7 +206,7 @@ class Relay:
             tasks, timeout=self.patience_s, return_when=asyncio.FIRST_EXCEPTION
         )
         for task in done:
-            task.result()
+            _check(task)
         for lane in lanes:
             if lane.under_way in late:
                 lane.stuck = True
@@ -240,6 +240,13 @@ class Relay:
                 else:
                     self._ahead.told(published)
                     self.after = published.last
+
+
+def _check(task: asyncio.Future[Any]) -> None:
+    """Raise what a task has failed with; one that Kafka's client let be cancelled has failed, too."""
+    if task.cancelled():
+        raise Retryable("a batch was given up")
+    task.result()
 
 
 def pace(records: int, elapsed_s: float) -> float:
