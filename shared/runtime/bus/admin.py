@@ -121,8 +121,11 @@ class _Overheard(logging.Handler):
         how = "answers" if security == "PLAINTEXT" else f"lets us in by {security}"
         told = f"no Kafka broker {how} at {bootstrap}"
         # A refused login also looks like a connection that just ends, at every other try.
-        telling = [r for r in self._reasons if "Sasl" in r or "SSL" in r] or self._reasons
-        return f"{told}: {telling[-1]}" if telling else told
+        telling = [r for r in self._reasons if "Sasl" in r or "SSL" in r]
+        if not telling and security.startswith("SASL"):
+            told += " (it may be away, or user or password be wrong)"
+        reasons = telling or self._reasons
+        return f"{told}: {reasons[-1]}" if reasons else told
 
 
 @contextmanager
