@@ -19,7 +19,7 @@ DOUBT = 0.05
 
 def weights_to_try() -> list[Weights]:
     """Return the blends that are tried, the usual one first."""
-    grid = product((0.3, 1.0), (0.0, 0.5), (0.0, 1.0), (0.03, 0.2))
+    grid = product((0.3, 1.0), (0.0, 0.5), (0.0, 1.0), (0.03, 0.2, 1.0))
     tried = [
         {
             "slim": slim,

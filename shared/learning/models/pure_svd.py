@@ -14,9 +14,6 @@ from shared.learning.models.baskets import baskets
 from shared.learning.models.reader import Reader
 from shared.learning.sparse import Sparse
 
-_OVERSAMPLED, _ITERATIONS = 10, 7
-"""Directions beside those asked for, and rounds: what is left of the error is no longer seen."""
-
 
 @dataclass(frozen=True)
 class PureSvd:
@@ -101,11 +98,9 @@ def _right_singular_vectors(matrix: Sparse, rank: int, seed: int) -> Floats:
     """Return (n_items, rank), the strongest first (Halko et al. 2011, algorithm 4.4)."""
     if rank == 0:
         return np.zeros((matrix.shape[1], 0))
-    width = min(rank + _OVERSAMPLED, *matrix.shape)
-    rng = np.random.default_rng(seed)
-    basis = rng.normal(size=(matrix.shape[1], width)).astype(np.float32)
-    turned = matrix.T.tocsr()
-    for _ in range(_ITERATIONS):
-        basis, _ = np.linalg.qr(turned @ (matrix @ basis))
-    _, _, directions = np.linalg.svd(matrix @ basis, full_matrices=False)
-    return np.asarray(basis @ directions[:rank].T)
+    from sklearn.utils.extmath import randomized_svd
+
+    _, _, directions = randomized_svd(
+        matrix, rank, n_iter=6, power_iteration_normalizer="QR", random_state=seed
+    )
+    return np.asarray(directions.T)
