@@ -15,7 +15,6 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from typer.testing import CliRunner
 
 from services.collector.relay.kafka import KafkaSink
-from services.collector.relay.sink import Slot
 from services.collector.stream_app import credentials
 from services.collector.stream_log import changelog_of
 from shared.contracts.envelope import utc
@@ -106,7 +105,7 @@ async def test_an_event_goes_all_the_ways(settings: Settings) -> None:
     sink = KafkaSink(settings.kafka, log="x", topics=[(BEHAVIOUR.name, "x.v1")], **how)
     await sink.open()
     assert await sink.partitions(BEHAVIOUR.name)
-    assert await sink.written_since(Slot(BEHAVIOUR.name, 0), 0) == {}
+    assert await sink.written_since([BEHAVIOUR.name], 0) == {}
     await sink.close()
     assert name in await asyncio.to_thread(run, "lag", group, "--json")
     assert "too cold" in await asyncio.to_thread(run, "dlq", "list", name, "--json")

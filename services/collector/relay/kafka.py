@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -11,11 +11,13 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from services.collector.relay.batch import Batches, RecordBatch
 from services.collector.relay.sink import LOG_HEADER, SEQ_HEADER, Slot
 from services.collector.wal.format import Named, Record
+from services.collector.wal.index import Place
 from shared.contracts.errors import Retryable
 
 _BATCH_BYTES = 512 << 10
 _SETTLE_S = 0.25
 _MOST_IDLE = 20
+"""Empty fetches of half a second in a row, after which the look back begins anew."""
 _CLOSE_S = 2.0
 
 
@@ -77,17 +79,29 @@ class KafkaSink:
                 f"topic {topic} cannot be used ({type(error).__name__}); `shoploop topics` makes it"
             ) from error
 
-    async def append(self, slot: Slot, records: Sequence[Record]) -> list[int]:
-        """Append in order, in as many batches as it takes; see `Sink.append`."""
-        batches = self._batches.of(slot.topic, records)
-        offsets: list[int] = []
+    async def write(self, batches: Mapping[Slot, Sequence[Record]]) -> dict[Slot, list[int]]:
+        """Append each batch in order; see `Sink.write`."""
+        sends = [self._append(slot, records) for slot, records in batches.items()]
         try:
-            sent = [(batch.record_count(), await self._send(batch, slot)) for batch in batches]
-            for count, future in sent:
-                base = (await future).offset
-                offsets.extend(range(base, base + count))
-        except (KafkaError, OSError) as error:
-            raise Retryable(f"{type(error).__name__}: {error}") from error
+            # All must end before a failure is told: none may go on behind the look back.
+            results = await asyncio.gather(*sends, return_exceptions=True)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        for result in results:
+            if isinstance(result, (KafkaError, OSError)):
+                raise Retryable(f"{type(result).__name__}: {result}") from result
+            if isinstance(result, BaseException):
+                raise result
+        return dict(zip(batches, results, strict=True))  # type: ignore[arg-type]
+
+    async def _append(self, slot: Slot, records: Sequence[Record]) -> list[int]:
+        batches = self._batches.of(slot.topic, records)
+        sent = [(batch.record_count(), await self._send(batch, slot)) for batch in batches]
+        offsets: list[int] = []
+        for count, future in sent:
+            base = (await future).offset
+            offsets.extend(range(base, base + count))
         return offsets
 
     async def _send(self, batch: RecordBatch, slot: Slot) -> Any:
@@ -98,47 +112,64 @@ class KafkaSink:
                 # The batch before it still waits for the broker; this one was not queued.
                 continue
 
-    async def written_since(self, slot: Slot, at_ms: int) -> dict[int, int]:
-        """Read the end of the partition; see `Sink.written_since`."""
-        found: dict[int, int] = {}
-        at = TopicPartition(*slot)
+    async def written_since(self, topics: Sequence[str], at_ms: int) -> dict[int, Place]:
+        """Read the ends of the topics; see `Sink.written_since`."""
+        found: dict[int, Place] = {}
         try:
             async with self._consumer() as consumer:
-                hit = (await consumer.offsets_for_times({at: at_ms}))[at]
-                # None: nothing that young is there yet.
-                start = hit.offset if hit else (await consumer.end_offsets([at]))[at]
-                consumer.assign([at])
+                slots = [
+                    TopicPartition(topic, p)
+                    for topic in topics
+                    for p in await self._producer.partitions_for(topic)
+                ]
+                starts = await self._starts(consumer, slots, at_ms)
                 quiet = 0
                 # A request of a killed process may still lie in the broker's queue.
                 while quiet < 2:
-                    end = (await consumer.end_offsets([at]))[at]
-                    before = len(found)
-                    if start < end:
-                        start = await self._collect(consumer, at, start, end, found)
-                    quiet = 0 if len(found) > before else quiet + 1
+                    ends = await consumer.end_offsets(list(starts))
+                    behind = {tp: end for tp, end in ends.items() if starts[tp] < end}
+                    news = await self._collect(consumer, behind, starts, found) if behind else 0
+                    quiet = 0 if news else quiet + 1
                     await asyncio.sleep(_SETTLE_S)
         except (KafkaError, OSError) as error:
             raise Retryable(f"{type(error).__name__}: {error}") from error
         return found
 
+    async def _starts(
+        self, consumer: Any, slots: Sequence[TopicPartition], at_ms: int
+    ) -> dict[TopicPartition, int]:
+        by_time = await consumer.offsets_for_times(dict.fromkeys(slots, at_ms))
+        # None: nothing that young is there yet.
+        ends = await consumer.end_offsets(list(slots))
+        return {tp: hit.offset if (hit := by_time[tp]) else ends[tp] for tp in slots}
+
     async def _collect(
-        self, consumer: Any, at: TopicPartition, start: int, end: int, found: dict[int, int]
+        self,
+        consumer: Any,
+        ends: Mapping[TopicPartition, int],
+        starts: dict[TopicPartition, int],
+        found: dict[int, Place],
     ) -> int:
-        """Read from `start` to `end`, note what is ours, and return where it stopped."""
-        consumer.seek(at, start)
+        """Read each partition from its start to its end, move the starts; return how many were ours."""
+        before = len(found)
+        consumer.assign(list(ends))
+        for tp in ends:
+            consumer.seek(tp, starts[tp])
         idle = 0
-        while start < end:
-            fetched = await consumer.getmany(at, timeout_ms=500)
+        while any(starts[tp] < end for tp, end in ends.items()):
+            fetched = await consumer.getmany(timeout_ms=500)
             idle = 0 if fetched else idle + 1
             if idle > _MOST_IDLE:
-                raise Retryable(f"{at.topic} cannot be read to its end")
-            for records in fetched.values():
+                raise Retryable("the topics cannot be read to their ends")
+            for tp, records in fetched.items():
                 for record in records:
                     headers = dict(record.headers)
                     if headers.get(LOG_HEADER) == self._log:
-                        found[int(headers[SEQ_HEADER])] = record.offset
-            start = await consumer.position(at)
-        return start
+                        place = Place(tp.topic, tp.partition, record.offset)
+                        found[int(headers[SEQ_HEADER])] = place
+            for tp in ends:
+                starts[tp] = await consumer.position(tp)
+        return len(found) - before
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:

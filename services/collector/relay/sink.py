@@ -1,9 +1,10 @@
 """Where the relay writes to; one port, so that a test needs no broker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from services.collector.wal.format import Named, Record
+from services.collector.wal.index import Place
 from shared.contracts.envelope import CONTENT_TYPE
 
 LOG_HEADER = "wal_log"
@@ -51,9 +52,8 @@ class Slot(NamedTuple):
 class Sink(Protocol):
     """Ordered, repeat-free appends to partitions, and a way to see what is there.
 
-    Every method raises `Retryable` when the broker cannot be used at the moment. After that, but for
-    `written_since`, the connection is unusable: `close` it, `open` it again and look at what was
-    written.
+    Every method raises `Retryable` when the broker cannot be used at the moment. After that the
+    connection is unusable: `close` it, `open` it again and look at what was written.
     """
 
     async def open(self) -> None:
@@ -64,16 +64,15 @@ class Sink(Protocol):
         """Return how many partitions the topic has; asked once a connection."""
         ...
 
-    async def append(self, slot: Slot, records: Sequence[Record]) -> list[int]:
-        """Append in order and wait until all is on all replicas; return the offsets.
+    async def write(self, batches: Mapping[Slot, Sequence[Record]]) -> dict[Slot, list[int]]:
+        """Append each batch in order and wait until it is on all replicas; return the offsets.
 
-        One call at a time for a slot; those for others do not wait for it. Waits as long as the
-        partition is away; a retried batch is stored once.
+        Waits as long as the broker is away; a retried batch is stored once.
         """
         ...
 
-    async def written_since(self, slot: Slot, at_ms: int) -> dict[int, int]:
-        """Return the offsets of this log's records in `slot` of `at_ms` or later, by number.
+    async def written_since(self, topics: Sequence[str], at_ms: int) -> dict[int, Place]:
+        """Return this log's records in `topics` that carry a time of `at_ms` or later, by number.
 
         The answer is final: nothing that an earlier connection sent can still arrive.
         """

@@ -76,7 +76,7 @@ class Log:
         self._pending_bytes = self._tail_bytes = self._disk_bytes = 0
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._grew = asyncio.Event()
-        self._reader, self._rereader = Reader(self._disk), Reader(self._disk)
+        self._reader = Reader(self._disk)
         self._writer: Writer | None = None
         self._lock_fd: int | None = None
         self.id = ""
@@ -206,14 +206,6 @@ class Log:
             return self._from_tail(after, limit_bytes)
         segment = next(s for s in self._segments if s.last > after)
         return await asyncio.to_thread(self._reader.read, segment, after, limit_bytes)
-
-    async def reread(self, after: int, *, limit_bytes: int = 2 << 20) -> list[Record]:
-        """Return durable records behind `after`, in order, from their file: at least one, if any is.
-
-        For who stayed behind `read`.
-        """
-        segment = next(s for s in self._segments if s.last > after)
-        return await asyncio.to_thread(self._rereader.read, segment, after, limit_bytes)
 
     def release(self, upto: int) -> int:
         """Delete the segments whose records are all at or below `upto`; return how many."""

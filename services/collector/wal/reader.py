@@ -1,7 +1,6 @@
 """Reading segments in order from where the last read ended."""
 
 from pathlib import Path
-from threading import Lock
 
 from services.collector.wal.disk import Disk
 from services.collector.wal.format import MAX_FRAME, Damaged, Named, Record, decode_header, scan
@@ -15,7 +14,6 @@ class Reader:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._reading = Lock()
         self._path: Path | None = None
         self._topics: list[Named] = []
         self._at = self._after = 0
@@ -26,18 +24,16 @@ class Reader:
         Blocks. Raises `Damaged` when the file no longer holds what was written; the next start
         mends it.
         """
-        # A read that was given up may still be going on in its thread.
-        with self._reading:
-            if self._path != segment.path or self._after != after:
-                self._open(segment)
-            records: list[Record] = []
-            while not records:
-                wanted = min(segment.length - self._at, max(limit_bytes, 2 * MAX_FRAME))
-                if wanted <= 0:
-                    raise Damaged(self._at)
-                records = self._chunk(segment, after, wanted)
-            self._after = records[-1].seq
-            return records
+        if self._path != segment.path or self._after != after:
+            self._open(segment)
+        records: list[Record] = []
+        while not records:
+            wanted = min(segment.length - self._at, max(limit_bytes, 2 * MAX_FRAME))
+            if wanted <= 0:
+                raise Damaged(self._at)
+            records = self._chunk(segment, after, wanted)
+        self._after = records[-1].seq
+        return records
 
     def _open(self, segment: Segment) -> None:
         head = self._disk.read(segment.path, 0, min(_HEADER_ROOM, segment.length))

@@ -1,8 +1,8 @@
 """The collector's HTTP process on a memory broker."""
 
 import asyncio
+import itertools
 import time
-from collections import defaultdict
 from dataclasses import replace
 
 import pytest
@@ -12,14 +12,9 @@ from services.collector.manifest import SERVICE
 from services.collector.relay.sink import LOG_HEADER, SEQ_HEADER, Heads
 from services.collector.settings import CollectorSettings
 from services.collector.spool import named
+from services.collector.wal.index import Place
 from shared.contracts.errors import Retryable
 from shared.runtime.bus.records import Outgoing
-
-
-def _set():
-    event = asyncio.Event()
-    event.set()
-    return event
 
 
 class BrokerSink:
@@ -29,8 +24,6 @@ class BrokerSink:
         self.broker, self.log, self.topics = broker, log, topics
         self.heads = Heads(log, topics)
         self.lose_acks = 0
-        self.free = defaultdict(_set)
-        """What `append` waits for, by slot."""
 
     async def open(self):
         self.broker.answer()
@@ -38,27 +31,28 @@ class BrokerSink:
     async def partitions(self, topic):
         return len(self.broker.partitions(topic))
 
-    async def append(self, slot, records):
-        await self.free[slot].wait()
-        offsets = []
-        for r in records:
-            out = Outgoing(r.key, r.value, tuple(self.heads.of(r)))
-            at = self.broker.append(slot.topic, out, r.at_ms / 1000)
-            assert at.partition == slot.partition
-            offsets.append(at.offset)
-        if self.lose_acks:
-            self.lose_acks -= 1
-            raise Retryable("the acknowledgement got lost")
+    async def write(self, batches):
+        offsets = {}
+        for slot, records in batches.items():
+            offsets[slot] = []
+            for r in records:
+                out = Outgoing(r.key, r.value, tuple(self.heads.of(r)))
+                at = self.broker.append(slot.topic, out, r.at_ms / 1000)
+                assert at.partition == slot.partition
+                offsets[slot].append(at.offset)
+            if self.lose_acks:
+                self.lose_acks -= 1
+                raise Retryable("the acknowledgement got lost")
         return offsets
 
-    async def written_since(self, slot, at_ms):
+    async def written_since(self, topics, at_ms):
         self.broker.answer()
         found = {}
-        for record in self.broker.records(slot.topic):
+        for record in itertools.chain(*map(self.broker.records, topics)):
             headers = dict(record.headers)
-            ours = headers.get(LOG_HEADER) == self.log.encode() and record.timestamp_ms >= at_ms
-            if ours and record.partition == slot.partition:
-                found[int(headers[SEQ_HEADER])] = record.offset
+            if headers.get(LOG_HEADER) == self.log.encode() and record.timestamp_ms >= at_ms:
+                place = Place(record.topic, record.partition, record.offset)
+                found[int(headers[SEQ_HEADER])] = place
         return found
 
     async def close(self):

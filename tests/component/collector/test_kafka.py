@@ -1,4 +1,3 @@
-import asyncio
 import uuid
 from collections import defaultdict
 
@@ -42,13 +41,6 @@ async def opened(address, topic, log):
     return sink
 
 
-async def written(sink, topic, at_ms):
-    """What the three partitions have since then, by number."""
-    slots = [Slot(topic, p) for p in range(3)]
-    parts = await asyncio.gather(*(sink.written_since(slot, at_ms) for slot in slots))
-    return {seq: offset for part in parts for seq, offset in part.items()}
-
-
 async def test_what_was_written_is_found_again_by_number(kafka_address, topic):
     """After a crash the relay goes on behind exactly what Kafka has."""
     sink = await opened(kafka_address, topic, "log-a")
@@ -57,16 +49,17 @@ async def test_what_was_written_is_found_again_by_number(kafka_address, topic):
     placed = {}
     # Large enough for several batches a partition.
     for first, last in ((1, 10), (11, 8000)):
-        for slot, records in batches(topic, first, last).items():
-            offsets = await sink.append(slot, records)
-            placed |= dict(zip((r.seq for r in records), offsets, strict=True))
-        for slot, records in batches(topic, first, first + 5).items():
-            await other.append(slot, records)
+        sent = batches(topic, first, last)
+        offsets = await sink.write(sent)
+        for slot, records in sent.items():
+            placed |= dict(zip((r.seq for r in records), offsets[slot], strict=True))
+        await other.write(batches(topic, first, first + 5))
     assert len(placed) == 8000
     await sink.close()
     again = await opened(kafka_address, topic, "log-a")
-    assert await written(again, topic, 1_700_000_000_000) == placed
-    late = await written(again, topic, 1_700_000_000_000 + 7990)
+    found = await again.written_since([topic], 1_700_000_000_000)
+    assert {seq: place.offset for seq, place in found.items()} == placed
+    late = await again.written_since([topic], 1_700_000_000_000 + 7990)
     assert set(range(7990, 8001)) <= set(late)
     assert len(late) < 100
     for one in (again, other):
@@ -78,8 +71,8 @@ async def test_offsets_rise_with_the_numbers(kafka_address, topic):
     sink = await opened(kafka_address, topic, "log-c")
     seen = defaultdict(list)
     for first in range(1, 1001, 100):
-        for slot, records in batches(topic, first, first + 99).items():
-            seen[slot] += await sink.append(slot, records)
+        for slot, offsets in (await sink.write(batches(topic, first, first + 99))).items():
+            seen[slot] += offsets
     for offsets in seen.values():
         assert offsets == list(range(len(offsets)))
     await sink.close()

@@ -2,12 +2,8 @@ import asyncio
 
 import pytest
 
-from services.collector.relay import lane
-from services.collector.relay.relay import Relay
-from services.collector.relay.sink import Slot
 from services.collector.wal.disk import Disk
 from shared.contracts.topics import BEHAVIOUR
-from shared.runtime.bus.partition import partition_of
 from tests.component.collector.conftest import until
 
 
@@ -117,50 +113,6 @@ async def test_a_full_log_says_when_to_come_back_and_samples_views_first(collect
     await until(lambda: len(ids(service)) >= accepted)
     weights = [e.data.weight for e in service.published(BEHAVIOUR) if e.data.action == "view_item"]
     assert sum(weights) == pytest.approx(accepted + shed, rel=0.15)
-
-
-@pytest.mark.parametrize("kept", [1 << 30, 2000], ids=["in-memory", "from-the-log"])
-async def test_a_stuck_partition_holds_up_no_other(collector, monkeypatch, kept):
-    """One broken broker of twelve must not keep the shop's other shoppers from being served."""
-    monkeypatch.setattr(Relay, "patience_s", 0.01)
-    monkeypatch.setattr(lane, "_MOST_WAITING", kept)
-    service = await collector()
-    await service.http.post("/v1/events", json=views(30))
-    await until(lambda: len(ids(service)) == 30)
-    stuck = Slot("behaviour", partition_of(b"a0", 3))
-    theirs = [e for e in views(330) if partition_of(e["anonid"].encode(), 3) == stuck.partition]
-    service.sink.free[stuck].clear()
-    for start in range(30, 330, 30):
-        await service.http.post("/v1/events", json=views(30, start))
-    behind = sum(int(e["id"][1:]) >= 30 for e in theirs)
-    await until(lambda: len(ids(service)) == 330 - behind, "the others")
-    first = next(e["id"] for e in theirs if int(e["id"][1:]) >= 30)
-    assert (await service.http.get(f"/v1/receipts/{first}")).json()["state"] == "spooled"
-    service.sink.free[stuck].set()
-    await until(lambda: len(ids(service)) == 330, "the stuck one")
-    assert sorted(ids(service)) == sorted(f"e{i}" for i in range(330))
-    assert in_order(service)
-    answer = await service.http.post("/v1/events?ack=kafka", json=views(1, 330))
-    assert answer.json()["ack"] == "kafka"
-
-
-async def test_a_restart_beside_a_stuck_partition_doubles_nothing(collector, monkeypatch):
-    """What went past a stuck partition is in no index yet, and must not be sent again for that."""
-    monkeypatch.setattr(Relay, "patience_s", 0.01)
-    service = await collector()
-    stuck = Slot("behaviour", partition_of(b"a0", 3))
-    service.sink.free[stuck].clear()
-    for start in range(0, 300, 30):
-        await service.http.post("/v1/events", json=views(30, start))
-    others = sum(partition_of(e["anonid"].encode(), 3) != stuck.partition for e in views(300))
-    await until(lambda: len(ids(service)) == others, "the others")
-    await service.stop()
-    service.stop = lambda: None
-    again = await collector()
-    await until(lambda: len(ids(again)) >= 300)
-    await again.http.post("/v1/events?ack=kafka", json=views(1, 300))
-    assert sorted(ids(again)) == sorted(f"e{i}" for i in range(301))
-    assert in_order(again)
 
 
 async def test_an_unknown_receipt_says_unknown(collector):
