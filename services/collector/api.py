@@ -35,8 +35,8 @@ def routes(desk: Desk, seal: Seal) -> Sequence[Route]:
     """Return the doors where every microsecond counts."""
     most = desk.settings.max_events
 
-    def native(event: type[Any], *, flat: bool = True) -> Read:
-        shape = Shape(event, most=most, flat=flat)
+    def native(event: type[Any], *, flat: bool = True, of_person: bool = False) -> Read:
+        shape = Shape(event, most=most, flat=flat, of_person=of_person)
         return lambda body, scope: shape.parse(body)
 
     def from_segment(body: bytes, scope: Scope) -> Parsed[Any]:
@@ -45,12 +45,12 @@ def routes(desk: Desk, seal: Seal) -> Sequence[Route]:
             raise Problem(404, f"Segment's calls are {', '.join(_KINDS)}.")
         return segment.parse(body, kind, most=most)
 
-    events = Intake("/v1/events", desk, native(Behaviour))
-    beacon = Intake("/v1/beacon", desk, native(Behaviour))
+    events = Intake("/v1/events", desk, native(Behaviour, of_person=True))
+    beacon = Intake("/v1/beacon", desk, native(Behaviour, of_person=True))
     from_ga4 = Intake("/v1/ga4", desk, lambda body, scope: ga4.parse(body, most=most))
     by_segment = Intake("/v1/segment", desk, from_segment, seal=seal)
     catalog = Intake("/v1/catalog", desk, native(Product, flat=False))
-    orders = Intake("/v1/orders", desk, native(Order), secret=True)
+    orders = Intake("/v1/orders", desk, native(Order, of_person=True), secret=True)
     shoppers = Intake("/v1/shoppers", desk, native(Person), seal=seal)
     identities = Intake("/v1/identities", desk, native(Claim), seal=seal)
     return [

@@ -42,6 +42,12 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 _id = msgspec.json.Decoder(_Id)
 _shape = msgspec.json.Decoder(_Shape)
 _wrapped = msgspec.json.Decoder(_Wrapped)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PERSON = {
+    **dict.fromkeys(("user", "userid", "uid", "customer", "customerid"), "userid"),
+    **dict.fromkeys(("anon", "anonid", "anonymous", "anonymousid", "visitorid"), "anonid"),
+}
+"""How others name a person, in small letters alone, to our name."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -57,11 +63,17 @@ class Shape(Generic[E]):
     flat : bool
         Whether the fields of a fact that has no ``data`` around it are read as attributes too;
         False where the fact has fields of the same names.
+    of_person : bool
+        Whether an event is at fault that names its person by another name than ours: it would
+        count as nobody's, and nobody would notice.
     """
 
-    def __init__(self, event: type[E], *, most: int, flat: bool = True) -> None:
+    def __init__(
+        self, event: type[E], *, most: int, flat: bool = True, of_person: bool = False
+    ) -> None:
         self._most = most
         self._flat = flat
+        self._of_person = of_person
         self._fact = msgspec.json.Decoder(event)
         self._one = msgspec.json.Decoder(Incoming[event])  # type: ignore[valid-type]
         self._many = msgspec.json.Decoder(list[Incoming[event]])  # type: ignore[valid-type]
@@ -79,11 +91,15 @@ class Shape(Generic[E]):
                 events = self._many.decode(body)
             except _UNREADABLE:
                 return self._each(_listed(body))
+            if any(self._is_nobodys(event) for event in events):
+                return self._each(_listed(body))
             self._limit(len(events))
             return Parsed(events=list(enumerate(events)), faults=[], size=len(events))
         try:
             one = self._one.decode(body)
         except _UNREADABLE:
+            return self._object(body)
+        if self._is_nobodys(one):
             return self._object(body)
         return Parsed(events=[(0, one)], faults=[], size=1, single=True)
 
@@ -111,11 +127,20 @@ class Shape(Generic[E]):
         parsed: Parsed[E] = Parsed(events=[], faults=[], size=len(raws))
         for index, raw in enumerate(raws):
             try:
-                parsed.events.append((index, self._event(raw)))
+                event = self._event(raw)
+                if self._is_nobodys(event):
+                    _complain_of_other_names(raw)
+                parsed.events.append((index, event))
             except _UNREADABLE as error:
                 reason, field = place_of(error)
                 parsed.faults.append(Fault(index, reason, field, _known_id(raw), bytes(raw)))
+            except Invalid as error:
+                fault = Fault(index, error.reason, error.field, _known_id(raw), bytes(raw))
+                parsed.faults.append(fault)
         return parsed
+
+    def _is_nobodys(self, event: Incoming[E]) -> bool:
+        return self._of_person and event.userid is None and event.anonid is None
 
     def _event(self, raw: msgspec.Raw) -> Incoming[E]:
         if bytes(_shape.decode(raw).data) not in (b"", b"null"):
@@ -141,6 +166,13 @@ def place_of(error: Exception) -> tuple[str, str | None]:
     if field is not None and field.endswith("action"):
         reason += f"; actions are {', '.join(ACTIONS)}"
     return reason, field
+
+
+def _complain_of_other_names(raw: msgspec.Raw) -> None:
+    for name in _fields.decode(raw):
+        ours = _PERSON.get("".join(filter(str.isalpha, name.lower())))
+        if ours not in (None, name):
+            raise Invalid(f"is not known here: a person's id goes under {ours!r}", field=name)
 
 
 def _listed(body: bytes) -> list[msgspec.Raw]:

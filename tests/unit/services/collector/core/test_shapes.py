@@ -13,7 +13,7 @@ from services.collector.core.redact import redacted
 from shared.contracts.errors import Invalid
 from shared.contracts.events import Behaviour, Product, Touched
 
-NATIVE = Shape(Behaviour, most=10)
+NATIVE = Shape(Behaviour, most=10, of_person=True)
 VIEW = {"action": "view_item", "items": [{"id": "p1"}]}
 
 
@@ -47,6 +47,26 @@ def test_faults_keep_place_and_id_and_the_rest_is_read():
     assert [i for i, _ in parsed.events] == [0]
     assert [(f.index, f.id) for f in parsed.faults] == [(1, "b"), (2, None)]
     assert json.loads(parsed.faults[0].original) == body[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("user", "userid"), ("user_id", "userid"), ("userID", "userid"), ("anonymousId", "anonid")],
+)
+@pytest.mark.parametrize("around", [lambda e: e, lambda e: [e], lambda e: {"events": [e]}])
+def test_a_person_by_another_name_is_a_fault(name, ours, around):
+    """A shop that misspells the field would collect nobody's events for weeks."""
+    for event in ({name: "u", "data": VIEW}, {name: "u", **VIEW}):
+        parsed = NATIVE.parse(json.dumps(around(event)).encode())
+        assert parsed.events == []
+        assert [fault.field for fault in parsed.faults] == [name]
+        assert ours in parsed.faults[0].reason
+
+
+def test_nobodys_event_is_taken():
+    """A shopper who refused all ids still counts for what is popular."""
+    parsed = NATIVE.parse(json.dumps([VIEW, {"userid": "u", **VIEW}]).encode())
+    assert [event.userid for _, event in parsed.events] == [None, "u"]
 
 
 def test_a_products_id_is_not_the_events():
