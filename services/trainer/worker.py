@@ -23,6 +23,7 @@ from shared.contracts.events import ReleaseChanged
 from shared.contracts.ids import uuid7
 from shared.contracts.topics import MODELS, wrap
 from shared.runtime.app import Ports
+from shared.runtime.code import code_version
 from shared.runtime.releases import Manifest, Provenance
 from shared.runtime.telemetry import log
 
@@ -223,6 +224,7 @@ class Worker:
                 metrics=outcome.metrics,
                 card={**outcome.card, "job": job.id},
                 golden=outcome.golden,
+                code=self.settings.code_version or code_version(SERVICE_NAME),
             )
             published = await self.ports.releases.publish(job.job, artifact, provenance)
             version = published.version

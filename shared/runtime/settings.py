@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         description="address, with password if there is one; rediss://…?ssl_ca_certs=FILE for TLS",
     )
     code_version: str | None = Field(
-        None, description="name of the code that runs, in dead letters; default: a hash of it"
+        None, description="name of the code, in dead letters and releases; default: a hash of it"
     )
     keys: Path | None = Field(
         None, description="the installation's secrets; default HOME/keys.json"

