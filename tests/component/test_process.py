@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.tools.local.ports import random_ports
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
 NOWHERE = {"SHOPLOOP_KAFKA": "127.0.0.1:1", "SHOPLOOP_REDIS": "redis://127.0.0.1:1/0"}
@@ -69,7 +71,7 @@ class Run:
     def __init__(self, folder: Path, process: str, **settings: str) -> None:
         program = folder / "program.py"
         program.write_text(PROGRAM)
-        self.port = free_port()
+        (self.port,) = random_ports(1)
         defaults = {"SHOPLOOP_PORT": str(self.port), "SHOPLOOP_HOME": str(folder / "home")}
         self.process = subprocess.Popen(
             [sys.executable, str(program), *process.split()],
@@ -120,13 +122,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for one in started:
         one.process.kill()
         one.process.communicate()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -214,7 +209,7 @@ def test_a_wrong_start_says_what_is_wrong(
 
 def test_replicas_answer_on_one_port_once_they_are_ready(start: Start) -> None:
     """A machine's other cores would stay idle, or shoppers get the fallback of a replica at its start."""
-    port = free_port()
+    (port,) = random_ports(1)
     unready = start("unready", SHOPLOOP_SHARED_PORT=str(port))
     assert unready.get("/readyz")[0] == 503
     with pytest.raises(ConnectionRefusedError):

@@ -10,13 +10,6 @@ from pathlib import Path
 from shared.tools.local.redis import find_server
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def redis_server(folder: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Redis until the block ends; it accepts connections when the block begins."""

@@ -10,7 +10,8 @@ import pytest
 from shared.contracts.errors import Retryable
 from shared.contracts.service import Key, Process, Service
 from shared.runtime.kv import RedisKeyValue, connect
-from tests.contract.releases_servers import free_port, redis_server
+from shared.tools.local.ports import random_ports
+from tests.contract.releases_servers import redis_server
 
 pytestmark = pytest.mark.redis
 WORD = Key("word", ("user",), "string", "A word.")
@@ -20,14 +21,14 @@ SERVICE = Service("testing", "A test.", (Process("http", "It."),), keys=(WORD,))
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     """A Redis of this test's own."""
-    chosen = free_port()
+    (chosen,) = random_ports(1)
     with redis_server(tmp_path, chosen):
         yield chosen
 
 
 async def test_a_restarted_redis_is_found_again(tmp_path: Path) -> None:
     """Every service would have to be restarted with Redis."""
-    port = free_port()
+    (port,) = random_ports(1)
     kv = RedisKeyValue(connect(f"redis://127.0.0.1:{port}/0"), SERVICE)
     with redis_server(tmp_path, port):
         await asyncio.gather(*(kv.set(WORD, f"u{n}", value=n) for n in range(50)))

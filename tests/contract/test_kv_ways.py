@@ -13,7 +13,8 @@ from shared.contracts.errors import Retryable
 from shared.contracts.service import Key, Process, Service
 from shared.runtime.kv import RedisKeyValue, connect
 from shared.runtime.kv.wire import checked
-from tests.contract.releases_servers import free_port, redis_server
+from shared.tools.local.ports import random_ports
+from tests.contract.releases_servers import redis_server
 from tests.fixtures.secured import make_certificates
 
 pytestmark = pytest.mark.redis
@@ -52,7 +53,7 @@ async def encrypted(folder: Path, port: int) -> AsyncIterator[int]:
 
 async def test_an_encrypted_way_works_and_strangers_are_refused(tmp_path: Path) -> None:
     """Redis as a service is reached with TLS alone, and someone in between must be noticed."""
-    port = free_port()
+    (port,) = random_ports(1)
     with redis_server(tmp_path, port):
         async with encrypted(tmp_path, port) as secure:
             trusting = store(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={tmp_path / 'ca.pem'}")
@@ -68,7 +69,7 @@ async def test_an_encrypted_way_works_and_strangers_are_refused(tmp_path: Path) 
 
 async def test_one_of_a_cluster_is_refused_plainly(tmp_path: Path) -> None:
     """It would take some keys and refuse others, by their hash."""
-    port = free_port()
+    (port,) = random_ports(1)
     with redis_server(tmp_path, port, "--cluster-enabled", "yes"):
         kv = store(f"redis://127.0.0.1:{port}/0")
         with pytest.raises(RedisError, match="one of a cluster"):
@@ -80,7 +81,7 @@ async def test_one_of_a_cluster_is_refused_plainly(tmp_path: Path) -> None:
 
 async def test_a_primary_that_has_become_a_replica_is_left(tmp_path: Path) -> None:
     """After a fail-over every write would be refused until the processes are started again."""
-    port = free_port()
+    (port,) = random_ports(1)
     with redis_server(tmp_path, port):
         kv, operator = (
             store(f"redis://127.0.0.1:{port}/0"),

@@ -20,7 +20,8 @@ from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.memory import MemoryReleases
 from shared.runtime.releases.redis import RedisReleases, Storage
 from shared.runtime.releases.signing import Signer, Verifier
-from tests.contract.releases_servers import free_port, redis_server
+from shared.tools.local.ports import random_ports
+from tests.contract.releases_servers import redis_server
 
 SIGNER = Signer(b"s" * 32)
 VERIFIER = Verifier([SIGNER.public])
@@ -35,7 +36,7 @@ SERVICE = Service(
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
+    (port,) = random_ports(1)
     with redis_server(tmp_path_factory.mktemp("redis"), port):
         yield f"redis://127.0.0.1:{port}"
 

@@ -18,7 +18,8 @@ from shared.runtime.releases.keys import PART, POINTER
 from shared.runtime.releases.manifest import canonical, signed
 from shared.runtime.releases.redis import RedisReleases
 from shared.runtime.releases.signing import Signer, Verifier
-from tests.contract.releases_servers import free_port, redis_server
+from shared.tools.local.ports import random_ports
+from tests.contract.releases_servers import redis_server
 from tests.contract.test_releases import (
     SERVICE,
     SIGNER,
@@ -274,7 +275,7 @@ async def test_without_redis_the_last_good_release_is_read_from_disk(
     """A restart while Redis is down would leave the shop without recommendations."""
     folder = tmp_path / "redis"
     folder.mkdir()
-    port = free_port()
+    (port,) = random_ports(1)
     redis = Redis.from_url(f"redis://127.0.0.1:{port}")
     releases = build(redis, tmp_path, clock, told)
     with redis_server(folder, port):
