@@ -181,10 +181,6 @@ class Spool:
                 self.seen.expire(self._clock.now())
                 self.index.expire(horizon, keep_bytes=self._keep)
 
-    async def drained(self, *, within_s: float) -> bool:
-        """Wait until all that is in the log is in Kafka, at most that long."""
-        return await self.published(self.log.last, within_s=within_s)
-
     async def close(self) -> None:
         """Write and sync what was accepted; nothing if it was never opened."""
         await self.log.close()

@@ -2,7 +2,6 @@
 
 import random
 import socket
-import time
 
 import psutil
 
@@ -90,13 +89,3 @@ def answers(port: int, host: str = HOST) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0
-
-
-def free_soon(port: int, within_s: float = 2.0) -> bool:
-    """Wait until a port that a process just gave up can be bound again."""
-    deadline = time.monotonic() + within_s
-    while not is_free(port):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from shared.contracts.errors import Invalid
 from shared.learning.features.history import History
 from shared.learning.features.interactions import Interactions
-from shared.learning.features.weights import EventWeights
 
 events = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 8), st.integers(-3, 3)),
@@ -76,12 +75,3 @@ def test_impossible_events_are_refused(wrong: dict[str, np.ndarray]) -> None:
     right |= {"time_s": np.array([0.0]), "weight": np.array([1.0])}
     with pytest.raises(Invalid):
         Interactions(**{**right, **wrong}, n_users=4, n_items=6)
-
-
-def test_weights_halve_with_age_and_follow_the_rating() -> None:
-    """A purchase of last year would outweigh today's, or a bad rating would recommend more."""
-    weights = EventWeights({"purchase": 4.0}, half_life_s=10)
-    assert weights.of("purchase", 20) == pytest.approx(1)
-    assert weights.of("purchase", -5) == pytest.approx(4)
-    assert weights.of("unheard", 0) == 0
-    assert weights.of("rate_item", 0, rating=1) == pytest.approx(-2)
