@@ -22,6 +22,7 @@ KEEP = days(7)
 """Records of the stream's own topics; by far longer than the stream may stand still."""
 _BATCH_BYTES = 512 << 10
 _REQUEST_BYTES = 4 << 20
+_SEGMENT_BYTES = str(32 << 20)
 _WAITS_S = (0.1, 0.3, 1.0, 3.0)
 _log = log(__name__)
 
@@ -48,7 +49,8 @@ def changelog_of(table: str) -> str:
 def wanted(partitions: int, replication: int) -> list[Wanted]:
     """Return what the stream's own topics should be like."""
     records = {"retention.ms": str(int(KEEP.total_seconds() * 1000))}
-    state = {"cleanup.policy": "compact", "segment.ms": "3600000"}
+    # A restart reads the changelog whole, and only segments that are full or old are compacted.
+    state = {"cleanup.policy": "compact", "segment.ms": "3600000", "segment.bytes": _SEGMENT_BYTES}
     return [
         Wanted(name, partitions, replication, config)
         for table in TABLES
