@@ -20,11 +20,12 @@ from services.trainer.store import Canaries, Canary, Jobs, Said, Stage
 from shared.contracts.envelope import utc
 from shared.contracts.errors import Invalid, NotFound, Retryable
 from shared.contracts.events import ReleaseChanged
+from shared.contracts.events.loop import Change
 from shared.contracts.ids import uuid7
 from shared.contracts.topics import MODELS, wrap
 from shared.runtime.app import Ports
 from shared.runtime.releases import Moved, Pointer
-from shared.runtime.releases.report import Change, change_of
+from shared.runtime.releases.report import change_of
 from shared.runtime.telemetry import log
 
 JUDGED = (RECOMMEND,)

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from shared.runtime import keys
 from shared.tools.local.stack import Stack
+from tests.fixtures.clients import clients_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(600)]
 
@@ -35,17 +34,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def clients(stack: Stack) -> Iterator[Clients]:
     """A client with all rights for each service."""
-    assert stack.home is not None
-    kept = keys.load(Path(stack.home) / "keys.json").api_keys
-    owner = next(key.key for key in kept if key.name == "owner")
-    headers = {"Authorization": f"Bearer {owner}"}
-    opened = {
-        name: httpx.Client(base_url=stack.url(name), headers=headers, timeout=30)
-        for name in SERVICES
-    }
-    yield opened
-    for client in opened.values():
-        client.close()
+    with clients_of(stack, SERVICES) as opened:
+        yield opened
 
 
 def until(condition: Callable[[], Any], within_s: float = 120.0) -> Any:

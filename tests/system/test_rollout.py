@@ -7,7 +7,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -23,6 +22,7 @@ from shared.runtime.releases.signing import Signer, Verifier
 from shared.tools.cli.main import main
 from shared.tools.local.services import manifest
 from shared.tools.local.stack import Stack
+from tests.fixtures.clients import clients_of
 from tests.system.test_loop import (
     SERVICES,
     Clients,
@@ -60,16 +60,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def clients(stack: Stack) -> Iterator[Clients]:
     """A client with all rights for each service."""
-    kept = keys.load(Path(str(stack.home)) / "keys.json").api_keys
-    owner = next(key.key for key in kept if key.name == "owner")
-    headers = {"Authorization": f"Bearer {owner}"}
-    opened = {
-        name: httpx.Client(base_url=stack.url(name), headers=headers, timeout=30)
-        for name in SERVICES
-    }
-    yield opened
-    for client in opened.values():
-        client.close()
+    with clients_of(stack, SERVICES) as opened:
+        yield opened
 
 
 def model(clients: Clients) -> dict[str, Any]:

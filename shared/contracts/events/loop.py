@@ -7,6 +7,18 @@ from msgspec import Struct
 
 from shared.contracts.events.fields import Count, Id, Name, Text
 
+Change = Literal[
+    "published",
+    "promoted",
+    "refused",
+    "rolled_back",
+    "loaded",
+    "rejected",
+    "canary",
+    "taken_back",
+]
+"""What can happen to a release."""
+
 
 class ReleaseChanged(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happened to a release; `metrics` are offline figures unless `online` says otherwise.
@@ -19,16 +31,7 @@ class ReleaseChanged(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     model: Name
     version: Name
-    change: Literal[
-        "published",
-        "promoted",
-        "refused",
-        "rolled_back",
-        "loaded",
-        "rejected",
-        "canary",
-        "taken_back",
-    ]
+    change: Change
     previous: Name | None = None
     reason: Text | None = None
     metrics: dict[str, float] = {}

@@ -11,6 +11,7 @@ import msgspec
 
 from shared.contracts.artifact import Artifact, Contents
 from shared.contracts.errors import NotFound, Retryable
+from shared.contracts.events.loop import Change
 from shared.runtime.clock import Clock
 from shared.runtime.releases.folder import ReleaseFolder
 from shared.runtime.releases.follow import Follower, Wait
@@ -24,7 +25,7 @@ from shared.runtime.releases.pointer import (
     without_canary,
 )
 from shared.runtime.releases.port import Manifest, Moved, Pointer, Provenance, Smoke
-from shared.runtime.releases.report import Change, Report, change_of, tell, unreported
+from shared.runtime.releases.report import Report, change_of, tell, unreported
 from shared.runtime.releases.signing import Signer, Verifier
 
 M = TypeVar("M")

@@ -5,20 +5,11 @@ from typing import Literal
 
 from shared.contracts.errors import Retryable
 from shared.contracts.events import ReleaseChanged
+from shared.contracts.events.loop import Change
 from shared.runtime.releases.port import Manifest
 from shared.runtime.telemetry import log
 
 Report = Callable[[ReleaseChanged], Awaitable[None]]
-Change = Literal[
-    "published",
-    "promoted",
-    "refused",
-    "rolled_back",
-    "loaded",
-    "rejected",
-    "canary",
-    "taken_back",
-]
 PointerChange = Literal["promoted", "canary", "taken_back", "rolled_back", "restored"]
 """What can happen to the pointer."""
 
