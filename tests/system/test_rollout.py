@@ -184,7 +184,7 @@ def test_a_bad_canary_is_taken_back_and_a_good_one_promoted(
     assert model(clients)["version"] == live
 
     job = train(clients, job=MODEL)
-    assert (job["state"], job["stage"]) == ("done", "tried by replicas")
+    assert (job["state"], job["stage"]) == ("done", "tried by replicas"), job
     until(lambda: _job(clients, job)["stage"] == "canary")
     stack.restart("trainer/worker")
     assert shop(clients)[job["version"]] > SHOPPERS / 4

@@ -75,8 +75,8 @@ def fit_all(events: Interactions, recipe: Recipe, workers: int) -> dict[str, Any
 
 
 def fit_simple(events: Interactions) -> dict[str, Any]:
-    """Return the models that are the same for everybody, as of the newest event."""
-    now_s = float(events.time_s.max())
+    """Return the models that are the same for everybody, as of the newest event if there is one."""
+    now_s = float(events.time_s.max(initial=0.0))
     return {
         "popular": Popularity.fit(events, now_s=now_s, half_life_s=30 * DAY_S),
         "trending": Trending.fit(events, now_s=now_s),

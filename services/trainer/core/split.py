@@ -13,7 +13,12 @@ LONGEST_TEST_S = 28 * DAY_S
 
 
 def split(events: Interactions) -> tuple[Split, float]:
-    """Put the newest tenth of the events, at most 28 days, into the future; return the cut too."""
+    """Put the newest tenth of the events, at most 28 days, into the future; return the cut too.
+
+    Where they all happened at one moment, all are the future.
+    """
+    if len(events) == 0:
+        return Split(events, events), 0.0
     newest = float(events.time_s.max())
     cut_s = max(float(np.quantile(events.time_s, 1 - TEST_SHARE)), newest - LONGEST_TEST_S)
     return by_time(events, cut_s), cut_s

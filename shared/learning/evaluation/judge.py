@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from shared.learning.arrays import Floats, Ints
+from shared.learning.arrays import Floats, Ints, offsets
 from shared.learning.evaluation import metrics
 from shared.learning.evaluation.bootstrap import mean_interval
 from shared.learning.evaluation.metrics import Lists
@@ -71,12 +72,10 @@ class Questions:
 def rows(events: Interactions) -> list[History]:
     """Return each user's history, the empty ones too."""
     ordered = events.ordered()
-    ends = np.cumsum(np.bincount(ordered.user, minlength=events.n_users))
-    starts = np.r_[0, ends[:-1]]
+    bounds = offsets(np.bincount(ordered.user, minlength=events.n_users)).tolist()
     weights = ordered.weight.astype(np.float32)
     return [
-        History(ordered.item[a:b], weights[a:b], ordered.time_s[a:b])
-        for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
+        History(ordered.item[a:b], weights[a:b], ordered.time_s[a:b]) for a, b in pairwise(bounds)
     ]
 
 

@@ -192,7 +192,7 @@ async def test_a_candidate_that_passed_is_led_on_as_a_canary(
     await left_behind(around, running_job(), Outcome(verdict=verdict("promote", "better")))
     running = await trainer(canary_percent=10, canary_hours=10**6)
     job = await running.ended("j1")
-    assert (job["state"], job["stage"]) == ("done", "tried by replicas")
+    assert (job["state"], job["stage"]) == ("done", "tried by replicas"), job
     pointer = await around.releases.pointer("recommend")
     assert (pointer.current, pointer.canary) == (live, job["version"])
     card = await running.get("/v1/models/recommend")

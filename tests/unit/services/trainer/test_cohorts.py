@@ -9,7 +9,7 @@ from services.trainer.feedback import Windows
 from shared.contracts.events import Candidate, Decision
 from shared.contracts.topics import DECISIONS
 from shared.runtime.releases.pointer import gets_canary
-from tests.unit.services.trainer.test_dataset import Writer
+from tests.fixtures.lake import Writer
 
 SIDES = Sides("v2", 50, "v1")
 PEOPLE = [f"user-{n}" for n in range(40)]

@@ -1,63 +1,27 @@
 """Whose events are learnt from, and how much they count."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from services.trainer.columns import TABLE_OF
-from services.trainer.dataset import MAX_EVENTS_A_PERSON, Dataset, dataset, ratings
-from services.trainer.history import Lake
-from shared.contracts.envelope import utc
+from services.trainer.dataset import MAX_EVENTS_A_PERSON, Dataset, ratings
 from shared.contracts.errors import Invalid
 from shared.contracts.events import (
-    Behaviour,
     Erasure,
     Identity,
     Line,
     Order,
     Product,
     Shopper,
-    Touched,
 )
 from shared.contracts.topics import (
-    BEHAVIOUR,
     CATALOG,
     ERASURES,
     IDENTITIES,
     ORDERS,
     SHOPPERS,
-    Topic,
-    wrap,
 )
-from shared.runtime.bus.port import Position, Received, TopicPartition
-
-NOW_S = 1_000_000.0
-
-
-class Writer:
-    """Appends events to a lake, each in a file of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.lake = Lake(path)
-        self._next = 0
-
-    def put(self, topic: Topic[Any], event: Any, *, at: float = 1000.0, **attributes: Any) -> None:
-        envelope = wrap(topic, event, id=f"e{self._next}", source="t", time=utc(at), **attributes)
-        offset = self._next
-        self._next += 1
-        received = Received(envelope, topic.key_of(envelope), Position(topic.name, 0, offset))
-        rows = TABLE_OF[topic.name].frame([received])
-        self.lake.append(TopicPartition(topic.name, 0), rows, offset, offset)
-
-    def did(self, user: str | None, item: str, action: str = "view_item", **more: Any) -> None:
-        at, anon = more.pop("at", 1000.0), more.pop("anonid", None)
-        consent, quantity = more.pop("consent", None), more.pop("quantity", 1)
-        event = Behaviour(action=action, items=(Touched(item, quantity),), **more)  # type: ignore[arg-type]
-        self.put(BEHAVIOUR, event, at=at, userid=user, anonid=anon, consent=consent)
-
-    def learnt(self) -> Dataset:
-        return dataset(self.lake, now_ms=int(NOW_S * 1000))
+from tests.fixtures.lake import NOW_S, Writer
 
 
 @pytest.fixture

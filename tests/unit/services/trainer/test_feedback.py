@@ -12,7 +12,7 @@ from services.trainer.core.rates import mean, share
 from services.trainer.feedback import Windows, online, report
 from shared.contracts.events import Behaviour, Candidate, Decision, Line, Order, Touched
 from shared.contracts.topics import BEHAVIOUR, DECISIONS, ORDERS
-from tests.unit.services.trainer.test_dataset import Writer
+from tests.fixtures.lake import Writer
 
 HOUR_S = 3600.0
 

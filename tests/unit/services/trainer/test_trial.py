@@ -51,6 +51,26 @@ def test_questions_hold_nothing_that_was_met_before(tastes: Interactions) -> Non
         assert not np.isin(wanted, history.items).any()
 
 
+def test_when_all_the_newest_are_newcomers_there_is_nobody_to_ask(tastes: Interactions) -> None:
+    """A shop that a campaign has just filled with strangers could train no model."""
+    new = np.arange(200)
+    campaign = Interactions(
+        np.r_[tastes.user, tastes.n_users + new],
+        np.r_[tastes.item, new % 40].astype(np.int32),
+        np.r_[tastes.time_s, np.full(200, 30 * DAY_S)],
+        np.ones(len(tastes) + 200),
+        tastes.n_users + 200,
+        40,
+    )
+    parts, _ = split(campaign)
+    asked = questions(parts, limit=100, seed=1)
+    assert asked.histories == []
+    models, current = fit_simple(parts.train), Reference("the current one", weights=WEIGHTS)
+    found = trial(models, asked, current, weights=None, half_life_s=30 * DAY_S, extra={})
+    assert found.verdict(due=("it is old",), forced=False, seed=1).passed
+    assert found.offline(1)[CANDIDATE] == {}
+
+
 def test_a_candidate_is_held_against_popularity_first(tastes: Interactions) -> None:
     """A first release would pass or fail for no reason."""
     parts, _ = split(tastes)
