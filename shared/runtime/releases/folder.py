@@ -1,5 +1,6 @@
 """Releases in a folder: what a service starts from without Redis, and where large ones live."""
 
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -100,7 +101,8 @@ class ReleaseFolder:
             return
         folder = self._path / checked_name(model)
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / ".pointer.json.draft"
+        # An operator's command and the trainer may write at once: each a draft of its own.
+        draft = folder / f".pointer.json.{secrets.token_hex(4)}"
         draft.write_bytes(msgspec.json.encode(pointer))
         draft.rename(folder / "pointer.json")
 

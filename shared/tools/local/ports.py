@@ -9,9 +9,8 @@ from shared.tools.local.errors import LocalStackError
 
 HOST = "127.0.0.1"
 
-# Below the kernel's range for outgoing connections, so that no client socket takes a port
-# between its choice here and the moment its server binds it.
 _RANDOM_PORTS = range(18_000, 32_000)
+"""Below the kernel's range for outgoing connections, so that no client takes one of them."""
 
 
 def is_free(port: int) -> bool:
@@ -25,27 +24,69 @@ def is_free(port: int) -> bool:
     return True
 
 
+class Reservation:
+    """Free ports that nobody else gets from here until it is closed, or this process ends.
+
+    Their servers can listen on them all the same, if they set SO_REUSEADDR, as servers do.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def take(self, count: int) -> list[int]:
+        """Choose distinct ports that are free now, and hold them.
+
+        Raises
+        ------
+        LocalStackError
+            There are not that many.
+        """
+        chosen: list[int] = []
+        for port in random.SystemRandom().sample(_RANDOM_PORTS, len(_RANDOM_PORTS)):
+            if len(chosen) == count:
+                break
+            if (held := _held(port)) is not None:
+                self._held.append(held)
+                chosen.append(port)
+        if len(chosen) < count:
+            raise LocalStackError(
+                f"fewer than {count} free ports between {_RANDOM_PORTS[0]} and {_RANDOM_PORTS[-1]}",
+                "end some of the programs that listen there",
+            )
+        return chosen
+
+    def close(self) -> None:
+        """Let the ports go."""
+        while self._held:
+            self._held.pop().close()
+
+
+def _held(port: int) -> socket.socket | None:
+    """Bind a port without listening; None if anybody has it, be it no more than this."""
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        holder.bind((HOST, port))
+    except OSError:
+        holder.close()
+        return None
+    # After the bind: before it, one that another process holds would look free.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return holder
+
+
 def random_ports(count: int) -> list[int]:
-    """Choose distinct ports that are free now.
+    """Choose distinct ports that are free now; whoever is quick may still take them.
 
     Raises
     ------
     LocalStackError
         There are not that many.
     """
-    candidates = random.SystemRandom().sample(_RANDOM_PORTS, len(_RANDOM_PORTS))
-    chosen: list[int] = []
-    for port in candidates:
-        if len(chosen) == count:
-            break
-        if is_free(port):
-            chosen.append(port)
-    if len(chosen) < count:
-        raise LocalStackError(
-            f"fewer than {count} free ports between {_RANDOM_PORTS[0]} and {_RANDOM_PORTS[-1]}",
-            "end some of the programs that listen there",
-        )
-    return chosen
+    reservation = Reservation()
+    try:
+        return reservation.take(count)
+    finally:
+        reservation.close()
 
 
 def owner(port: int) -> str | None:

@@ -97,6 +97,7 @@ class Stack:
     _supervisor: Supervisor = field(init=False, repr=False)
     _resources: ExitStack = field(init=False, repr=False, default_factory=ExitStack)
     _ports: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+    _reserved: ports.Reservation = field(init=False, repr=False, default_factory=ports.Reservation)
     _declared: tuple[Service, ...] = field(init=False, repr=False, default=())
     _infrastructure: tuple[str, ...] = field(init=False, repr=False, default=())
     _ready: bool = field(init=False, repr=False, default=False)
@@ -109,6 +110,7 @@ class Stack:
         with ExitStack() as resources:
             self._home.make()
             resources.enter_context(state.sole_use(self._home))
+            resources.callback(self._reserved.close)
             self._choose_ports()
             self._supervisor = Supervisor(
                 self._home.logs, restart=self.keep_alive, echo=self.echo, changed=self._record
@@ -225,12 +227,12 @@ class Stack:
                 if port := process.port or process.probes:
                     usual[f"{service.name}/{process.name}"] = port
         if self.random_ports:
-            self._ports = dict(zip(usual, ports.random_ports(len(usual)), strict=True))
+            self._ports = dict(zip(usual, self._reserved.take(len(usual)), strict=True))
             return
         for name, usual_port in usual.items():
             named = name.partition("/")[0] if name in self._facades() else name.replace("/", "-")
             setting = port_setting(named)
-            port = int(self.environ.get(setting, usual_port)) or ports.random_ports(1)[0]
+            port = int(self.environ.get(setting, usual_port)) or self._reserved.take(1)[0]
             ports.require_free(port, name, setting=f"set {setting}")
             self._ports[name] = port
 
@@ -252,7 +254,7 @@ class Stack:
     def _kafka(self) -> Program:
         runtime, cache = java.find_or_install(self.environ), cache_folder(self.environ)
         jars.class_path(cache, self.progress)
-        (controller_port,) = ports.random_ports(1)
+        (controller_port,) = self._reserved.take(1)
         kafka = LocalKafka(
             self._home.kafka, self._ports.pop("kafka"), controller_port, runtime, cache
         )
@@ -287,7 +289,7 @@ class Stack:
         shared = {"SHOPLOOP_SHARED_PORT": str(port)}
         return [
             self._program(f"{name}-{number}" if number > 1 else name, argv, own, shared)
-            for number, own in enumerate(ports.random_ports(count), start=1)
+            for number, own in enumerate(self._reserved.take(count), start=1)
         ]
 
     def _program(
