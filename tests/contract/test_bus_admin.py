@@ -52,8 +52,8 @@ class Scene:
             raise Invalid(f"no {min(self.refused & set(numbers))}")
         self.seen += numbers
 
-    async def work_until(self, count: int) -> None:
-        """Run the service until it has handled so many."""
+    async def work_until(self, count: int, *, letters: int = 0) -> None:
+        """Run the service until it has handled so many, and put so many aside."""
         limits = Limits(commit_s=0.0)
         loop = WorkLoop(
             self.bus, self.service, {self.topic: self.handle}, clock=SystemClock(), limits=limits
@@ -61,10 +61,13 @@ class Scene:
         stop = asyncio.Event()
         task = asyncio.create_task(loop.run(stop))
         async with asyncio.timeout(PATIENCE_S):
-            while len(self.seen) < count:
+            while len(self.seen) < count or len(await self.letters()) < letters:
                 await asyncio.sleep(0.01)
         stop.set()
         await task
+
+    async def letters(self) -> list[dead_letters.Letter]:
+        return await asyncio.to_thread(dead_letters.letters, self.address, self.service.name)
 
     async def lag(self) -> dict[int, groups.Lag]:
         group = {self.service.name: [self.topic.name]}
@@ -234,10 +237,8 @@ async def test_dead_letters_are_listed_and_come_back_when_the_cause_is_gone(scen
     name, address = scene.service.name, scene.address
     scene.refused |= {3, 5, 8}
     await scene.publish(*range(10))
-    await scene.work_until(7)
-    async with asyncio.timeout(PATIENCE_S):
-        while len(found := await asyncio.to_thread(dead_letters.letters, address, name)) < 3:
-            await asyncio.sleep(0.01)
+    await scene.work_until(7, letters=3)
+    found = await scene.letters()
     assert sorted(x.reason for x in found) == ["no 3", "no 5", "no 8"]
     assert {x.origin.topic for x in found} == {scene.topic.name}
     assert dead_letters.reasons(found) == [("no 3", 1), ("no 5", 1), ("no 8", 1)]
@@ -249,11 +250,9 @@ async def test_dead_letters_are_listed_and_come_back_when_the_cause_is_gone(scen
     await scene.work_until(8)
     assert scene.seen[7:] == [3]
     assert len(await asyncio.to_thread(dead_letters.redrive, address, name)) == 3
-    await scene.work_until(10)
+    await scene.work_until(10, letters=4)
     assert sorted(scene.seen[8:]) == [3, 5], "sent again by the operator's own wish"
-    async with asyncio.timeout(PATIENCE_S):
-        while len(found := await asyncio.to_thread(dead_letters.letters, address, name)) < 4:
-            await scene.work_until(10)
+    found = await scene.letters()
     assert [x.redriven for x in found] == [True, True, True, False]
     first, again = found[[x.reason for x in found].index("no 8")], found[3]
     assert (again.reason, again.origin) == ("no 8", first.origin)

@@ -207,7 +207,7 @@ async def test_redis_that_forgot_everything_has_a_new_epoch(kv: KeyValue, any_re
 
 
 @pytest.mark.parametrize("any_redis", ["memory"], indirect=True)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(users=st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=2, unique=True))
 async def test_two_people_never_share_a_key(kv: KeyValue, users: list[str]) -> None:
     """One shopper would see another's profile, whatever characters the shop has in its ids."""

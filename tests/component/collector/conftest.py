@@ -60,8 +60,8 @@ class BrokerSink:
 
 
 async def until(condition, what="the condition"):
-    """Return the first true value of `condition()`; fail loudly after ten seconds."""
-    deadline = time.monotonic() + 10
+    """Return the first true value of `condition()`; fail loudly if there is none for a minute."""
+    deadline = time.monotonic() + 60
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} did not come true"
         await asyncio.sleep(0.005)

@@ -19,7 +19,10 @@ VALUES = st.one_of(
 PAIRS = st.lists(st.tuples(st.sampled_from([*NAMES, "lang", "x"]), VALUES), max_size=6)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(pairs=PAIRS)
 async def test_any_parameters_are_answered_or_refused(
     grocer: Shop, pairs: list[tuple[str, str]]
@@ -73,7 +76,10 @@ BODIES = st.recursive(
 )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(body=BODIES)
 async def test_any_session_is_answered_or_refused(grocer: Shop, body: object) -> None:
     """A client's bug would count as our outage."""

@@ -107,7 +107,7 @@ def test_offsets_are_of_the_next_record() -> None:
     assert applied.offsets() == {TopicPartition("t", 0): 2, TopicPartition("t", 1): 1}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     items=items,
     lives=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.booleans()), max_size=6),
