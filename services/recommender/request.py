@@ -10,7 +10,8 @@ from msgspec import Struct
 from starlette.requests import Request
 
 from services.recommender.core.explain import LANGS, Lang, language
-from services.recommender.core.person import CODES, Row
+from services.recommender.core.keep import line
+from services.recommender.core.person import CODES, Row, Rows
 from services.recommender.core.query import SCENARIOS, Query, Scenario
 from shared.contracts.errors import Invalid
 from shared.contracts.events.behaviour import Action
@@ -116,18 +117,22 @@ async def session_of(request: Request, page_size: int) -> tuple[Session, Query]:
     return session, _checked(query)
 
 
-def rows_of(session: Session, now_s: float) -> list[Row]:
-    """Return the session's events as kept rows, newest first; without a time each is a moment."""
-    rows: list[Row] = []
+def rows_of(session: Session, now_s: float) -> Rows:
+    """Return the session's events as they would be kept; without a time each is a moment."""
+    history: list[Row] = []
+    bought: list[Row] = []
     count = len(session.events)
     for place, did in enumerate(session.events):
         code = CODES.get(did.action)
-        if code is not None:
-            at_s = now_s - (count - 1 - place) if did.at is None else _seconds(did.at)
-            rows.append(((code + did.item).encode(), min(at_s, now_s)))
-    rows.reverse()
-    rows.sort(key=lambda row: -row[1])
-    return rows
+        if code is None:
+            continue
+        at_s = now_s - (count - 1 - place) if did.at is None else min(_seconds(did.at), now_s)
+        history.append(((code + did.item).encode(), at_s))
+        if did.action == "purchase":
+            bought.append((line("+", "", did.item).encode(), at_s))
+    history.reverse()
+    history.sort(key=lambda row: -row[1])
+    return Rows(history, marks=history, bought=bought)
 
 
 def checked_id(name: str, value: str) -> str:

@@ -1,12 +1,11 @@
 """From a request to an answer: what is live in this process, put together."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.recommender.core.activity import Activity
 from services.recommender.core.answer import Answer, answer
 from services.recommender.core.catalog import Catalog
-from services.recommender.core.person import Person, Row, Rows
+from services.recommender.core.person import Person, Rows
 from services.recommender.core.query import Query, Rules
 from services.recommender.core.shelf import Shelf, Stock
 from services.recommender.recorder import Recorder
@@ -145,11 +144,10 @@ class Serving:
         """Whether the item is in the catalogue now."""
         return self.shelves.catalog.holds(item)
 
-    async def recommend(self, who: Who, query: Query, given: Sequence[Row] = ()) -> Served:
+    async def recommend(self, who: Who, query: Query, given: Rows | None = None) -> Served:
         """Answer one request and record the decision; one round trip to Redis.
 
-        `given` are rows, newest first, that came with the request and are read beside those that
-        are kept.
+        `given` are rows that came with the request and are read beside those that are kept.
         """
         person, degraded = await self._person(who, given)
         now_s = self.ports.clock.now()
@@ -166,7 +164,7 @@ class Serving:
         await self.recorder.put(_decision(served, who, anchored, now_s))
         return served
 
-    async def _person(self, who: Who, given: Sequence[Row]) -> tuple[Person, list[str]]:
+    async def _person(self, who: Who, given: Rows | None) -> tuple[Person, list[str]]:
         degraded: list[str] = []
         kept: list[Rows] = []
         if who.ids:
@@ -174,8 +172,8 @@ class Serving:
                 kept = await self.people.read(*who.ids)
             except Retryable:
                 degraded.append("history")
-        if given:
-            kept.append(Rows(history=given))
+        if given is not None:
+            kept.append(given)
         return Person.of(*kept, personalised=who.personalised), degraded
 
 

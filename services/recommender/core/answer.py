@@ -1,7 +1,7 @@
 """One request from beginning to end: candidates, blend, filters, rerank, explore."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,9 @@ def answer(
     history = candidates.history_of(person, query.anchors, shelf, rules, now_s)
     bought = shelf.numbered(person.bought)
     models = candidates.personal(shelf, history, bought)
-    others = _others(shelf, query, bought, rules, history_known=len(history) > 0, now_s=now_s)
+    wanted = candidates.repeat(shelf, bought, rules, now_s)
+    alike = None if len(history) else candidates.same_category(shelf, query)
+    others = [source for source in (wanted, alike) if source is not None]
     total = blend(shelf, [*models, *others])
     if query.scenario == "again":
         total = _only(total, list(bought))
@@ -88,26 +90,10 @@ def answer(
         withheld=pool.withheld,
         considered=len(pool.numbers),
         factors={source.name: source.factor for source in sources},
-        personalised=bool(person.events or person.bought) and bool(models or others),
+        personalised=wanted is not None or (bool(models) and candidates.knows(shelf, person)),
         rung=rung_of(shelf.rung, modelled=bool(models), popular=shelf.popular),
         reason=_reason(shelf, query, person, len(shown)),
     )
-
-
-def _others(
-    shelf: Shelf,
-    query: Query,
-    bought: Mapping[int, Sequence[float]],
-    rules: Rules,
-    *,
-    history_known: bool,
-    now_s: float,
-) -> list[Source | Few]:
-    found: list[Source | Few | None] = [
-        candidates.repeat(shelf, bought, rules, now_s) if bought else None,
-        None if history_known else candidates.same_category(shelf, query),
-    ]
-    return [source for source in found if source is not None]
 
 
 def _only(total: Floats, numbers: list[int]) -> Floats:

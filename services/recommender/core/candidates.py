@@ -16,6 +16,8 @@ ANCHOR_WEIGHT = 5.0
 """What is being looked at counts like a purchase."""
 MAX_EVENTS = 60
 """Newest events of a live history that models read."""
+_FAINT = 1e-30
+"""Best score up to which a model says nothing: scaled to 1, it would leave the range of float32."""
 
 
 class Read(History):
@@ -56,6 +58,11 @@ def history_of(
     )
 
 
+def knows(shelf: Shelf, person: Person) -> bool:
+    """Whether the release's models know anything of what the person did themselves."""
+    return any(member[1:] in shelf.modelled for member, _ in person.events[:MAX_EVENTS])
+
+
 def personal(shelf: Shelf, history: Read, bought: Collection[int]) -> list[Source]:
     """Return each model's scores for this history, scaled so that its best item has 1.
 
@@ -72,7 +79,7 @@ def personal(shelf: Shelf, history: Read, bought: Collection[int]) -> list[Sourc
             continue
         scores = model.scores(history)
         peak = float(scores.max(initial=0))
-        if peak > 0:
+        if peak > _FAINT:
             factor = weight / peak
             parts = scores * np.float32(factor)
             parts[met] = 0

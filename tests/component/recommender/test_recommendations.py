@@ -182,6 +182,31 @@ async def test_a_session_without_an_account(grocer: Shop) -> None:
     assert page["personalised"] is True
 
 
+async def test_a_session_takes_back_what_it_must(grocer: Shop) -> None:
+    """Who hid a product, bought it or put it into the cart in this session would see it again."""
+    did = [("hide_item", "bread"), ("add_to_cart", "tea"), ("purchase", "milk")]
+    did += [("hide_item", "jam"), ("unhide_item", "jam")]
+    events = [{"action": action, "item": item} for action, item in did]
+    response = await grocer.http.http.post("/v1/recommendations/session", json={"events": events})
+    page = response.json()
+    assert {item["item_id"] for item in page["items"]} == {"butter", "jam"}
+    assert page["withheld"] == {"hidden_by_shopper": 1, "in_cart": 1, "bought": 1}
+    # The cart of the session speaks for the list, as one that we know does.
+    body = {"events": events[1:2], "scenario": "cart", "k": 1}
+    response = await grocer.http.http.post("/v1/recommendations/session", json=body)
+    assert response.json()["items"][0]["item_id"] == "milk"
+
+
+async def test_only_ones_own_history_makes_a_list_personal(grocer: Shop) -> None:
+    """What the product of the page did would be reported as the success of personal lists."""
+    page = "/v1/recommendations/ann?scenario=product&item=bread"
+    assert (await grocer.get(page))["personalised"] is False
+    await grocer.does("ann", "view_item", "unheard-of")
+    assert (await grocer.get(page))["personalised"] is False
+    await grocer.does("ann", "view_item", "tea")
+    assert (await grocer.get(page))["personalised"] is True
+
+
 async def test_an_anonymous_history_joins_the_users(grocer: Shop) -> None:
     """Who logs in would lose what they had looked at before."""
     seen = Behaviour(action="view_item", items=(Touched("tea"),))

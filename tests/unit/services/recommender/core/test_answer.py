@@ -10,12 +10,15 @@ from services.recommender.core.candidates import history_of, personal, repeat
 from services.recommender.core.explain import actions_of, parts_of
 from services.recommender.core.person import Person
 from services.recommender.core.query import Query, Rules
+from shared.learning.models.bundle import Bundle
+from shared.learning.models.ids import IdIndex
 from tests.unit.services.recommender.core.worlds import (
     NOW_S,
     catalog_of,
     product,
     random_bundle,
     shelf_of,
+    slim,
 )
 
 ITEMS = [f"i{n}" for n in range(14)]
@@ -129,6 +132,21 @@ def test_sources_are_scaled_to_their_best() -> None:
     history = history_of(Person(events=[(b"va", NOW_S)]), (), shelf, Rules(), NOW_S)
     for source in personal(shelf, history, shelf.numbers_of(())):
         assert float(source.parts.max()) == pytest.approx(shelf.weights[source.name])
+
+
+@pytest.mark.parametrize("years", [0, 5, 10, 10.5, 11, 12, 12.3, 13, 50])
+def test_an_event_of_long_ago_breaks_no_score(years: float) -> None:
+    """Who comes back after years, or whose clock was wrong, would get two items without a score."""
+    catalog = catalog_of(product(item) for item in "abc")
+    ids = IdIndex("abc")
+    # Of what they looked at last the model knows nothing: only the old event speaks.
+    shelf = shelf_of(Bundle({"items": ids}, {"slim": slim(ids, {("a", "b"): 0.9})}, {}), catalog)
+    long_ago = (b"va", NOW_S - years * 365.25 * 86_400)
+    person = Person(events=[(b"vc", NOW_S), long_ago])
+    rng = np.random.default_rng(0)
+    made = answer(shelf, Query(k=3), person, Rules(), now_s=NOW_S, rng=rng)
+    assert len(made.shown) == 3
+    assert all(0 <= candidate.score < 2 for candidate in made.shown)
 
 
 def test_models_say_nothing_of_what_was_bought() -> None:
