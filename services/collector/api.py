@@ -73,7 +73,7 @@ class Pixel(Intake):
         super().__init__(
             "/v1/pixel.gif",
             desk,
-            lambda body, scope: pixel.parse(scope["query_string"].decode("latin-1")),
+            lambda body, scope: pixel.parse(scope["query_string"]),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -23,6 +23,8 @@ from shared.contracts.topics import BEHAVIOUR_REJECTED, Topic, wrap
 from shared.runtime.privacy import Pseudonyms
 
 _SHED_REJECTED = 0.5
+_REASON, _FIELD = 1000, 512
+"""Characters kept of why an event was not taken, and of where: both may quote what was sent."""
 
 
 class _Shed(Exception):
@@ -96,16 +98,18 @@ class Door:
             raise LogFull("the log is full; come back later", after_s=5)
         self._newest_ms = max(self._newest_ms, int(context.now_s * 1000))
         outcome = Outcome(last=self._log.last, ignored=parsed.ignored)
-        records = self._records(parsed, context, outcome, fill)
-        for fault in parsed.faults:
-            self._reject(fault, context, outcome, records, fill)
-        if records:
-            try:
+        claimed: list[int] = []
+        try:
+            records = self._records(parsed, context, outcome, fill, claimed)
+            for fault in parsed.faults:
+                self._reject(fault, context, outcome, records, fill)
+            if records:
                 self._log.append(records)
-            except LogFull:
-                self._seen.forget(r.digest for r in records)
-                raise
-            outcome.last = self._log.last
+            claimed.clear()
+        finally:
+            # What was not taken, for whatever reason, must be new when it is sent again.
+            self._seen.forget(claimed)
+        outcome.last = self._log.last
         return outcome
 
     def gone(self, topic: Topic[Any], key: str, context: Context) -> Outcome:
@@ -122,7 +126,12 @@ class Door:
         return Outcome(last=seq, accepted=1, assigned={0: event_id})
 
     def _records(
-        self, parsed: Parsed[Any], context: Context, outcome: Outcome, fill: float
+        self,
+        parsed: Parsed[Any],
+        context: Context,
+        outcome: Outcome,
+        fill: float,
+        claimed: list[int],
     ) -> list[Record]:
         """Return the records of the events that are new and right; the rest becomes faults."""
         records: list[Record] = []
@@ -137,6 +146,7 @@ class Door:
             if not seen.claim(key, seq, now_s):
                 outcome.duplicates += 1
                 continue
+            claimed.append(key)
             try:
                 fact = incoming.data
                 if type(fact) is Behaviour:
@@ -149,7 +159,7 @@ class Door:
             except Invalid as error:
                 seen.forget((key,))
                 sent = encode_sent(incoming)
-                fault = Fault(index, error.reason, error.field, incoming.id, sent)
+                fault = Fault(index, error.reason, error.field, event_id, sent)
                 parsed.faults.append(fault)
             else:
                 seq += 1
@@ -193,15 +203,16 @@ class Door:
         records: list[Record],
         fill: float,
     ) -> None:
-        outcome.errors.append(Wrong(fault.index, fault.reason, fault.field, fault.id))
+        reason, field = fault.reason[:_REASON], fault.field and fault.field[:_FIELD]
+        outcome.errors.append(Wrong(fault.index, reason, field, fault.id))
         if fill > _SHED_REJECTED:
             return
         original, cut = redacted(fault.original, self._pseudonym)
         rejected = Rejected(
             door=context.source,
-            reason=fault.reason[:4096],
+            reason=reason,
             original=original,
-            field=fault.field and fault.field[:512],
+            field=field,
             truncated=cut,
         )
         event_id = fault.id or uuid7(self._newest_ms, self._entropy(10))
@@ -219,7 +230,7 @@ class Door:
         record = self._record(BEHAVIOUR_REJECTED, envelope, named, digest(named), seq)
         records.append(record)
         if fault.id is not None:
-            self._rejections.add(record.digest, record.seq, fault.reason, fault.field)
+            self._rejections.add(record.digest, record.seq, reason, field)
 
 
 def encode_sent(incoming: Incoming[Any]) -> bytes:

@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """
 
     ack: Ack
-    accepted: int = msgspec.field(default=-1)
+    accepted: int
     duplicates: int = 0
     rejected: int = 0
     shed: int = 0
@@ -225,14 +225,15 @@ def _status(outcome: Outcome) -> int:
 def _level(key: ApiKey | None, scope: Scope) -> Ack:
     """Return the key's level, or the one that the request asks for with ``?ack=``."""
     query: bytes = scope["query_string"]
-    if b"ack=" in query:
-        return _asked(query)
-    return "disk" if key is None else key.ack
+    asked = _asked(query) if b"ack=" in query else None
+    return asked or ("disk" if key is None else key.ack)
 
 
 @lru_cache(maxsize=256)
-def _asked(query: bytes) -> Ack:
-    asked = parse_qs(query.decode("latin-1")).get("ack", [""])[0]
+def _asked(query: bytes) -> Ack | None:
+    asked = parse_qs(query.decode("latin-1")).get("ack", [None])[0]
+    if asked is None:
+        return None
     for level in _LEVELS:
         if asked == level:
             return level
@@ -270,4 +271,6 @@ def _unpacked(body: bytes, limit: int) -> bytes:
         )
     if not stream.eof:
         raise Problem(400, "The gzipped body is cut short: send it again.")
+    if stream.unused_data:
+        raise Problem(400, "Behind the gzipped body there is more: pack all of it at once.")
     return plain

@@ -18,13 +18,14 @@ import msgspec
 from services.collector.core.incoming import Attributes, Fault, Incoming, Parsed
 from shared.contracts.errors import Invalid
 from shared.contracts.events.behaviour import ACTIONS
+from shared.contracts.events.fields import Id
 
 E = TypeVar("E")
 _WHERE = re.compile(r"^(?P<reason>.*?)(?: - at `\$(?P<field>.*)`)?$", re.DOTALL)
 
 
 class _Id(msgspec.Struct):
-    id: str | None = None
+    id: Id | None = None
 
 
 class _Shape(msgspec.Struct):
@@ -133,9 +134,9 @@ class Shape(Generic[E]):
                 parsed.events.append((index, event))
             except _UNREADABLE as error:
                 reason, field = place_of(error)
-                parsed.faults.append(Fault(index, reason, field, _known_id(raw), bytes(raw)))
+                parsed.faults.append(Fault(index, reason, field, known_id(raw), bytes(raw)))
             except Invalid as error:
-                fault = Fault(index, error.reason, error.field, _known_id(raw), bytes(raw))
+                fault = Fault(index, error.reason, error.field, known_id(raw), bytes(raw))
                 parsed.faults.append(fault)
         return parsed
 
@@ -186,7 +187,8 @@ def _not_json(error: Exception) -> Invalid:
     return Invalid(f"the body is not JSON that can be read: {error}")
 
 
-def _known_id(raw: msgspec.Raw) -> str | None:
+def known_id(raw: msgspec.Raw | bytes) -> str | None:
+    """Return the id of an event that could not be read, if that can."""
     try:
         return _id.decode(raw).id
     except _UNREADABLE:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from services.collector.core.decode import place_of
-from services.collector.core.incoming import Fault, Incoming, Parsed
+from services.collector.core.incoming import Fault, Ident, Incoming, Parsed
 from services.collector.core.money import cents
 from shared.contracts.errors import Invalid
 from shared.contracts.events import Behaviour, Touched, behaviour
@@ -70,7 +70,7 @@ class _Params(Struct):
     page_location: Text | None = None
     page_referrer: Text | None = None
     language: Name | None = None
-    session_id: Id | int | None = None
+    session_id: Ident | None = None
     event_id: Id | None = None
     request_id: Id | None = None
     rating: float | None = None

@@ -9,6 +9,8 @@ from shared.contracts.events.fields import Id, Name
 
 E = TypeVar("E")
 Traceparent = Annotated[str, Meta(max_length=55)]
+Ident = Id | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""An id as other shapes send it: some shops' ids are numbers."""
 
 
 class Attributes(Struct, frozen=True, kw_only=True, gc=False):

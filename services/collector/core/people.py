@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from shared.contracts.errors import Invalid
@@ -59,7 +60,8 @@ class Person(Struct, frozen=True, kw_only=True):
     def of_traits(cls, user: str, traits: dict[str, Any]) -> "Person":
         """Read Segment's traits: text of identifiers is kept apart, nested values are left out.
 
-        Raises `Invalid` for an identifier that is longer than 4,096 characters.
+        Raises `Invalid` for an identifier that is longer than 4,096 characters, and msgspec's
+        `ValidationError` for what no person may have.
         """
         plain = {k: v for k, v in traits.items() if isinstance(v, (str, float, int, bool))}
         nested = {
@@ -68,12 +70,13 @@ class Person(Struct, frozen=True, kw_only=True):
             if isinstance(v, dict) and _points(k)
         }
         locale = traits.get("locale")
-        return cls(
-            user=user,
-            identifiers=_short(nested),
-            traits=plain,
-            locale=locale if isinstance(locale, str) else None,
-        )
+        person = {
+            "user": user,
+            "identifiers": _short(nested),
+            "traits": plain,
+            "locale": locale if isinstance(locale, str) else None,
+        }
+        return msgspec.convert(person, cls)
 
     def parted(self) -> tuple[dict[str, str], dict[str, Scalar]]:
         """Return what must be sealed, and the traits that may stand open."""

@@ -3,8 +3,18 @@
 import re
 from collections.abc import Callable
 
+import msgspec
+
+from shared.contracts.errors import Invalid
+
 KEPT_BYTES = 64 << 10
-_USER = re.compile(rb'("user(?:_?id|Id)?"\s*:\s*)("(?:[^"\\]|\\.){0,1024}"?|-?\d{1,32})')
+_USER = re.compile(
+    rb'("(?:uid|(?:user|customer)[\W_]{0,3}(?:id)?)"\s*:\s*)'
+    rb'("(?:[^"\\]++|\\.)*+"?|[\[{].*|(?!null\b)[^\s"\[{,}\]]++)',
+    re.IGNORECASE | re.DOTALL,
+)
+"""A name for a person, ours or another's, and a value: text, anything that has parts (of which no
+end is sought), or a number."""
 
 
 def redacted(original: bytes, pseudonym: Callable[[str], str]) -> tuple[bytes, bool]:
@@ -15,7 +25,17 @@ def redacted(original: bytes, pseudonym: Callable[[str], str]) -> tuple[bytes, b
     cut = original[:KEPT_BYTES]
 
     def hidden(match: re.Match[bytes]) -> bytes:
-        user = match[2].decode("utf-8", "replace").strip('"')
-        return match[1] + b'"' + pseudonym(user).encode() + b'"'
+        try:
+            named = pseudonym(_text(match[2]))
+        except Invalid:
+            named = ""
+        return match[1] + b'"' + named.encode() + b'"'
 
     return _USER.sub(hidden, cut), len(cut) < len(original)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(value))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return value.decode("utf-8", "replace")

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from services.collector.core.decode import place_of
-from services.collector.core.incoming import Fault, Incoming, Parsed
+from services.collector.core.incoming import Fault, Ident, Incoming, Parsed
 from services.collector.core.money import cents
 from services.collector.core.people import Claim, Person
 from shared.contracts.errors import Invalid
@@ -42,8 +42,8 @@ Number = float | str
 
 
 class _Product(Struct):
-    product_id: Id | int | None = None
-    sku: Id | int | None = None
+    product_id: Ident | None = None
+    sku: Ident | None = None
     quantity: Annotated[float, Meta(ge=0)] = 1
     price: Number | None = None
     position: int | None = None
@@ -51,8 +51,8 @@ class _Product(Struct):
 
 class _Properties(Struct):
     products: Annotated[list[_Product], Meta(max_length=200)] = []
-    product_id: Id | int | None = None
-    sku: Id | int | None = None
+    product_id: Ident | None = None
+    sku: Ident | None = None
     quantity: Annotated[float, Meta(ge=0)] = 1
     price: Number | None = None
     position: int | None = None
@@ -60,7 +60,7 @@ class _Properties(Struct):
     revenue: Number | None = None
     total: Number | None = None
     value: Number | None = None
-    order_id: Id | int | None = None
+    order_id: Ident | None = None
     query: Text | None = None
     list_id: Name | None = None
     promotion_id: Id | None = None
@@ -78,7 +78,7 @@ class _Page(Struct):
 class _Context(Struct):
     page: _Page = msgspec.field(default_factory=_Page)
     locale: Name | None = None
-    sessionId: Id | int | None = None
+    sessionId: Ident | None = None
     consent: dict[str, Any] | None = None
 
 
@@ -86,7 +86,7 @@ class _Message(Struct, rename="camel"):
     type: str | None = None
     event: Name | None = None
     message_id: Id | None = None
-    user_id: Id | int | None = None
+    user_id: Ident | None = None
     anonymous_id: Id | None = None
     previous_id: Id | None = None
     timestamp: datetime | None = None

@@ -42,7 +42,7 @@ def happened(
     if time.tzinfo is None:
         raise Invalid("needs a UTC offset, such as 2026-05-04T12:00:00Z", field="time")
     if sent_at is not None and sent_at.tzinfo is not None and abs(sent_at - now) > AHEAD_KEPT:
-        time += now - sent_at
+        time = _corrected(time, now - sent_at)
     if time > now:
         return _ahead(time, now)
     if oldest is not None and now - time > oldest:
@@ -53,6 +53,16 @@ def happened(
     if time < EARLIEST:
         raise Invalid("lies before 1990; send seconds as RFC 3339 text", field="time")
     return time
+
+
+def _corrected(time: datetime, error: timedelta) -> datetime:
+    try:
+        return time + error
+    except OverflowError:
+        raise Invalid(
+            f"lies outside of all years once the sender's clock is put right by {_days(error)}",
+            field="time",
+        ) from None
 
 
 def _ahead(time: datetime, now: datetime) -> datetime:

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
+from services.collector.wal.log import Log
 from shared.contracts.topics import (
     BEHAVIOUR,
     BEHAVIOUR_REJECTED,
@@ -90,6 +91,72 @@ async def test_each_bad_event_is_named_and_the_good_are_taken(collector):
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"userid": ""},
+        {"userid": "牛" * 200},
+        {"userid": "x" * 300},
+        {"id": "y" * 70_000},
+        {"time": "2026-05-04T12:00:00Z"},
+        {"causedby": 5, "customer": "anna"},
+    ],
+)
+async def test_an_event_that_is_refused_takes_no_other_along(collector, wrong):
+    """The good events beside it would be known and nowhere: lost when the batch is sent again."""
+    service = await collector()
+    events = [{"id": "good", **VIEW}, {"id": "bad", **VIEW, **wrong}]
+    body = {"sentat": "9999-12-31T00:00:00Z" if "time" in wrong else None, "events": events}
+    answer = await service.http.post("/v1/events", json=body)
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["accepted"], answer.json()["rejected"]) == (1, 1)
+    (rejected,) = await published(service, BEHAVIOUR_REJECTED, 1)
+    assert b"anna" not in rejected.data.original
+    assert [e.id for e in await published(service, BEHAVIOUR, 1)] == ["good"]
+
+
+async def test_a_batch_that_fails_is_new_when_it_is_sent_again(collector, monkeypatch):
+    """What a fault of ours has kept out of the log would be taken for a repeat, and be lost."""
+    service = await collector()
+    batch = [{"id": "e1", **VIEW}, {"id": "e2", **VIEW}]
+    with monkeypatch.context() as broken:
+        broken.setattr(Log, "append", lambda log, records: 1 / 0)
+        assert (await service.http.post("/v1/events", json=batch)).status_code == 500
+    assert (await service.http.post("/v1/events", json=batch)).json()["accepted"] == 2
+
+
+async def test_a_reason_quotes_no_more_than_it_needs(collector):
+    """Reasons are kept in memory: twenty thousand of a megabyte each would end the process."""
+    service = await collector()
+    event = {"id": "e1", "anonid": "a", "data": {"action": "x" * 100_000}}
+    answer = await service.http.post("/v1/events", json=event)
+    assert answer.status_code == 422
+    assert len(answer.content) < 2000
+    receipt = (await service.http.get("/v1/receipts/e1")).json()
+    assert receipt["state"] == "rejected"
+    assert len(receipt["reason"]) <= 1000
+
+
+async def test_a_refused_event_can_be_looked_up_by_the_id_it_was_given(collector):
+    """An id in an answer must lead to a receipt, whatever became of the event."""
+    service = await collector()
+    late = {"time": "2099-01-01T00:00:00Z", **VIEW}
+    answer = (await service.http.post("/v1/events", json=late)).json()
+    assert answer["errors"][0]["id"] == answer["id"]
+    receipt = (await service.http.get(f"/v1/receipts/{answer['id']}")).json()
+    assert (receipt["state"], receipt["field"]) == ("rejected", "time")
+
+
+@pytest.mark.parametrize(
+    ("query", "ack"), [("?ack=memory", "memory"), ("?track=1", "disk"), ("?track=1&ack=", "disk")]
+)
+async def test_the_level_is_the_keys_unless_the_address_says_another(collector, query, ack):
+    """A parameter of somebody else's that ends in the same letters would turn events away."""
+    service = await collector()
+    answer = await service.http.post(f"/v1/events{query}", json=VIEW)
+    assert answer.json().get("ack") == ack, answer.text
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         (b"", 400),
@@ -119,6 +186,8 @@ async def test_a_packed_body_is_unpacked_within_the_limit(collector):
     service = await collector(max_body_bytes=10_000)
     packed = gzip.compress(json.dumps([VIEW] * 50).encode())
     assert (await service.http.post("/v1/events", content=packed)).json()["accepted"] == 50
+    two = await service.http.post("/v1/events", content=packed + packed)
+    assert two.status_code == 400, "half of what was sent would be dropped"
     bomb = gzip.compress(b" " * 5_000_000)
     assert (await service.http.post("/v1/events", content=bomb)).status_code == 413
 

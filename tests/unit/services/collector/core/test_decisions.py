@@ -44,6 +44,13 @@ def test_a_clock_that_is_far_off_is_told_so(time, oldest):
     assert caught.value.field == "time"
 
 
+def test_a_clock_that_no_year_can_put_right_is_told_so():
+    """One sender with a clock at the end of time would get a 500 and have its batch forgotten."""
+    with pytest.raises(Invalid) as caught:
+        happened(NOW, NOW, sent_at=datetime(9999, 12, 31, tzinfo=UTC))
+    assert caught.value.field == "time"
+
+
 @given(st.datetimes(datetime(1991, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_nothing_happens_in_the_future(time):
     """Windows of the stream are closed by time; a future event would close them early."""

@@ -12,6 +12,7 @@ from services.collector.core.people import Claim, Person
 from services.collector.core.redact import redacted
 from shared.contracts.errors import Invalid
 from shared.contracts.events import Behaviour, Product, Touched
+from shared.runtime.privacy import HmacPseudonyms
 
 NATIVE = Shape(Behaviour, most=10, of_person=True)
 VIEW = {"action": "view_item", "items": [{"id": "p1"}]}
@@ -171,9 +172,33 @@ def test_segment_worked_out_by_hand():
 
 def test_a_pixel_says_what_its_query_says():
     """Mails and old browsers can send nothing but an address."""
-    ((_, event),) = pixel.parse("action=search&query=milk&anonid=a&seq=3&key=pk_x").events
+    ((_, event),) = pixel.parse(b"action=search&query=milk&anonid=a&seq=3&key=pk_x").events
     assert (event.anonid, event.seq, event.data.query) == ("a", 3, "milk")
-    assert [f.field for f in pixel.parse("action=dance&anonid=a").faults] == ["data.action"]
+    assert [f.field for f in pixel.parse(b"action=dance&anonid=a").faults] == ["data.action"]
+
+
+@pytest.mark.parametrize(
+    "query", ["query=牛奶&item=茶".encode(), b"query=%E7%89%9B%E5%A5%B6&item=%E8%8C%B6"]
+)
+def test_a_pixels_text_is_utf_8_escaped_or_not(query):
+    """A search for milk in Chinese must be learnt as that, not as six characters of nothing."""
+    ((_, event),) = pixel.parse(b"action=search&anonid=a&" + query).events
+    assert (event.data.query, event.data.items[0].id) == ("牛奶", "茶")
+
+
+@pytest.mark.parametrize("query", [b"%C5%A3%C4%CC", "牛奶".encode("gbk")])
+def test_a_pixel_of_an_old_page_is_told_that_its_text_is_not_utf_8(query):
+    """A page in GBK sends its own bytes; taken for UTF-8 every search of it becomes question marks."""
+    with pytest.raises(Invalid, match="UTF-8"):
+        pixel.parse(b"action=search&anonid=a&query=" + query)
+
+
+def test_a_refused_pixel_keeps_no_user_id():
+    """An address names people as an event does, and is kept as long."""
+    (fault,) = pixel.parse(b"action=dance&userid=anna&id=e1").faults
+    kept, _ = redacted(fault.original, lambda user: f"<{user}>")
+    assert fault.id == "e1"
+    assert b'"userid":"<anna>"' in kept
 
 
 @pytest.mark.parametrize(
@@ -200,9 +225,46 @@ def test_what_is_no_price_is_refused(amount):
         (b'{"user_id" : 42}', b'{"user_id" : "PSEUDO"}'),
         (b'{"userId":"an\\"na", broken', b'{"userId":"PSEUDO", broken'),
         (b'{"user":"anna', b'{"user":"PSEUDO"'),
-        (b'{"anonid":"a"}', b'{"anonid":"a"}'),
+        (b'{"anonid":"a","userid":null}', b'{"anonid":"a","userid":null}'),
+        (
+            b'{"Customer-ID":"anna","uid":-7,"x":1}',
+            b'{"Customer-ID":"PSEUDO","uid":"PSEUDO","x":1}',
+        ),
+        (b'{"userid":["anna",["bert"]],"x":1}', b'{"userid":"PSEUDO"'),
+        (b'{"userid":"' + b"anna" * 1000 + b'"}', b'{"userid":"PSEUDO"}'),
     ],
 )
 def test_rejected_bytes_hold_no_user_id(original, kept):
     """What could not be read is kept for thirty days, and must not name people meanwhile."""
     assert redacted(original, lambda user: "PSEUDO") == (kept, False)
+
+
+def test_a_rejected_users_pseudonym_is_the_one_of_their_other_events():
+    """Who looks for a person's rejected events would miss those of a sender that escapes its JSON."""
+    kept, _ = redacted(b'{"userid":"\\u5f20\\"\\u4e09"}', lambda user: user)
+    assert kept.decode() == '{"userid":"张"三"}'
+
+
+@pytest.mark.parametrize("user", ["", " ", "x" * 300])
+def test_an_id_that_has_no_pseudonym_is_left_out(user):
+    """An event that is refused for its user id would end the request, and lose the others with it."""
+    original = json.dumps({"userid": user, "x": 1}).encode()
+    kept, _ = redacted(original, HmacPseudonyms(b"k" * 32).of)
+    assert kept == b'{"userid": "", "x": 1}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("track", {"event": "Product Added", "properties": {"product_id": 10**300}}),
+        ("track", {"event": "Product Added", "properties": {"products": [{"sku": 10**300}]}}),
+        ("page", {"context": {"sessionId": 10**300}}),
+        ("identify", {"traits": {"points": 10**400}}),
+        ("identify", {"traits": {"locale": "x" * 513}}),
+    ],
+)
+def test_what_no_consumer_could_read_is_refused_at_the_door(kind, said):
+    """A record beyond its contract is taken, acknowledged, and then thrown away by every reader."""
+    message = {"userId": "anna", **said}
+    parsed = segment.parse(json.dumps(message).encode(), kind, most=10)
+    assert (len(parsed.events), len(parsed.faults)) == (0, 1)
