@@ -16,8 +16,9 @@ from services.recommender.core.query import SCENARIOS, Query, Scenario
 from shared.contracts.errors import Invalid
 from shared.contracts.events.behaviour import Action
 from shared.contracts.events.fields import Id
-from shared.contracts.ids import MAX_ID_BYTES
 
+MAX_ID = 256
+"""Characters, as in events: what the catalogue holds can be asked for."""
 MAX_K = 100
 MAX_ITEMS = 200
 MAX_PRICE_CENTS = 10**12
@@ -137,8 +138,8 @@ def rows_of(session: Session, now_s: float) -> Rows:
 
 def checked_id(name: str, value: str) -> str:
     """Return the id; raises `Invalid` for one that no event could carry."""
-    if not value or len(value.encode("utf-8", "replace")) > MAX_ID_BYTES:
-        raise Invalid(f"an id has 1 to {MAX_ID_BYTES} bytes", field=name)
+    if not 1 <= len(value) <= MAX_ID:
+        raise Invalid(f"an id has 1 to {MAX_ID} characters", field=name)
     return value
 
 

@@ -7,11 +7,11 @@ import msgspec
 
 from services.recommender.core.explain import LANGS
 from services.recommender.core.query import SCENARIOS
-from services.recommender.request import MAX_K, MAX_PRICE_CENTS
+from services.recommender.request import MAX_ID, MAX_ITEMS, MAX_K, MAX_PRICE_CENTS
 
 Schema = dict[str, Any]
-_ID = {"type": "string", "minLength": 1, "maxLength": 256}
-_IDS = {"type": "array", "items": _ID, "maxItems": 200}
+_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID}
+_IDS = {"type": "array", "items": _ID, "maxItems": MAX_ITEMS}
 _PRICE = {"type": "integer", "minimum": 0, "maximum": MAX_PRICE_CENTS}
 
 

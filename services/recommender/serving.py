@@ -21,6 +21,8 @@ from shared.runtime.releases.port import Following, Loaded
 
 NO_RELEASE = "none"
 _VERSIONS_AT_ONCE = 3
+_FADED_S = 600.0
+"""After this a shelf is made anew though nothing has changed: what it holds fades with time."""
 
 
 @dataclass
@@ -33,7 +35,7 @@ class _Made:
 
 
 class Shelves:
-    """The shelf of each release in service, made anew when what it shows has changed.
+    """The shelf of each release in service, made anew when what it shows has changed or faded.
 
     Parameters
     ----------
@@ -87,9 +89,9 @@ class Shelves:
 
     def _outdated(self, made: _Made, now_s: float) -> bool:
         versions = (made.catalog_version, made.activity_version)
-        if versions == (self.catalog.version, self._activity.version):
-            return False
-        return now_s - made.at_s >= self._refresh_s
+        unchanged = versions == (self.catalog.version, self._activity.version)
+        # A clock that was put back must not keep a shelf in service.
+        return abs(now_s - made.at_s) >= (_FADED_S if unchanged else self._refresh_s)
 
     def _make(self, stock: Stock, now_s: float) -> _Made:
         shelf = stock.shelf(self.catalog, self._activity, self._rules, now_s)

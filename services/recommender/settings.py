@@ -9,7 +9,7 @@ from shared.runtime.settings import Settings as Common
 class Settings(Common):
     """Settings of the recommender."""
 
-    pool: int = Field(256, ge=50, le=5000, description="candidates filtered and reranked")
+    pool: int = Field(256, ge=100, le=5000, description="candidates filtered and reranked")
     page_size: int = Field(10, ge=1, le=100, description="items where a request does not say")
     half_life_days: float = Field(30.0, gt=0, description="an older event says half as much")
     repeat_half_life_days: float = Field(45.0, gt=0, description="the same for a purchase")

@@ -112,6 +112,36 @@ async def test_filters_of_the_request_hold(shop: Shop) -> None:
     assert "lamp" not in await shop.items(path, params={"exclude": "lamp"})
 
 
+async def test_what_fades_does_so_though_nothing_happens(shop: Shop) -> None:
+    """With the stream down, what was in demand last week would be told to be so for ever."""
+    await shop.sell("milk", "tea")
+    zeros, now_s = (0.0, 0.0, 0.0), shop.around.clock.now()
+    counts = ItemActivity(
+        item_id="milk", ended=utc(now_s), views=zeros, carts=zeros, buys=zeros, growth=(0, 9, 0)
+    )
+    await shop.http.publish(ITEM_ACTIVITY, counts)
+    await shop.http.settle()
+
+    async def trending() -> list[str]:
+        items = (await shop.get("/v1/recommendations/ann"))["items"]
+        return [item["item_id"] for item in items if "trending" in item["sources"]]
+
+    assert await trending() == ["milk"]
+    shop.around.clock.advance(8 * 86_400)
+    assert await trending() == []
+
+
+async def test_the_longest_list_is_filled(component: Open) -> None:
+    """A page of a hundred would end after fifty, and claim that nothing else passes."""
+    with pytest.raises(ValueError, match="pool"):
+        Settings(pool=99)
+    http = await component(SERVICE, build, "http", Settings, pool=100)
+    shop = Shop(http, http)
+    await shop.sell(*(f"i{n}" for n in range(120)))
+    page = await shop.get("/v1/recommendations/ann?k=100")
+    assert (len(page["items"]), page["reason"]) == (100, None)
+
+
 async def test_the_ladder_without_a_release(shop: Shop) -> None:
     """Before the first release the shop's front page would be empty."""
     empty = await shop.get("/v1/recommendations/ann")
@@ -287,6 +317,18 @@ async def test_odd_ids_are_items_like_others(shop: Shop, item: str) -> None:
     assert shown[0] == "butter"
     await shop.does("änn:🙂 x", "hide_item", item)
     assert await shop.items("/v1/recommendations/änn:🙂 x") == ["butter"]
+
+
+@pytest.mark.parametrize("item", ["茶" * 256, "🍞" * 256])
+async def test_the_longest_ids_can_be_asked_for(shop: Shop, item: str) -> None:
+    """A product that the catalogue took, and that lists show, would be refused as a wrong id."""
+    await shop.sell(item, "butter")
+    await shop.serve(bundle([item, "butter"], {(item, "butter"): 1.0}, [1, 1]))
+    assert await shop.items(f"/v1/items/{item}/related") == ["butter"]
+    params = {"scenario": "product", "item": item}
+    assert await shop.items("/v1/recommendations/ann", params=params) == ["butter"]
+    assert await shop.items("/v1/recommendations/ann", params={"exclude": item}) == ["butter"]
+    assert (await shop.http.http.get(f"/v1/items/{item}x/related")).status_code == 422
 
 
 @pytest.mark.parametrize(
