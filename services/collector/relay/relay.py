@@ -110,7 +110,7 @@ class Relay:
         began, pause = monotonic(), 0.0
         while True:
             await self._clock.sleep(max(0.0, began + pause - monotonic()))
-            group = await self._source.read(self.after)
+            group = unbroken(await self._source.read(self.after))
             before, began = began, monotonic()
             pause = pace(len(group), began - before)
             if fresh and group[0].seq <= self._doubtful:
@@ -120,9 +120,14 @@ class Relay:
             self._failures = 0
 
     async def _look_back(self, at_ms: int) -> None:
-        """Find which of the doubtful records the broker has."""
+        """Find which of the doubtful records the broker has.
+
+        A number above them there is that of a record which damage has cost the log since.
+        """
         there = await self._sink.written_since(self._topics, at_ms)
-        self._known = {seq: place for seq, place in there.items() if seq > self.after}
+        self._known = {
+            seq: place for seq, place in there.items() if self.after < seq <= self._doubtful
+        }
         _log.info("records that Kafka has already: %d", len(self._known))
 
     async def _ship(self, group: Sequence[Record]) -> Published:
@@ -166,6 +171,14 @@ class Relay:
             else:
                 self.after = published.last
                 return
+
+
+def unbroken(records: Sequence[Record]) -> Sequence[Record]:
+    """Return the records up to the first gap in their numbers, which damage to the log leaves."""
+    first = records[0].seq
+    if records[-1].seq - first == len(records) - 1:
+        return records
+    return [record for place, record in enumerate(records) if record.seq == first + place]
 
 
 def pace(records: int, elapsed_s: float) -> float:

@@ -103,7 +103,7 @@ class Log:
 
         Blocks (run it in a thread). Each recovered record is handed to `on_record`.
         """
-        found = recover(self._folder, self._disk, on_record)
+        found = recover(self._folder, self._disk, Header(self.id, 1, self._topics), on_record)
         self._segments = found.segments
         self._disk_bytes = sum(s.length for s in found.segments)
         self.last = max(after, found.segments[-1].last if found.segments else 0)

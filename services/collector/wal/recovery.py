@@ -61,37 +61,35 @@ def segment_path(folder: Path, first: int) -> Path:
     return folder / f"{first:020d}.wal"
 
 
-def recover(folder: Path, disk: Disk, on_record: Callable[[Record], None]) -> Found:
+def recover(folder: Path, disk: Disk, spare: Header, on_record: Callable[[Record], None]) -> Found:
     """Mend every segment in `folder` and hand each whole record to `on_record`, in order.
 
-    Blocks; reads every byte. Raises OSError when the files cannot be read or mended.
+    Blocks; reads every byte. A segment whose own header is damaged is read by the `spare` one.
+    Raises OSError when the files cannot be read or mended.
     """
     found = Found()
     last = 0
     for path in sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name)):
         first = 0
-        for record in _mended(path, disk, found):
+        for record in _mended(path, disk, spare, found):
             if record.seq > last:
                 last = record.seq
                 first = first or last
                 on_record(record)
         if first:
             found.segments.append(Segment(path, first, last, disk.size(path)))
-        elif path.exists():
+        else:
             disk.remove(path)
     return found
 
 
-def _mended(path: Path, disk: Disk, found: Found) -> Iterator[Record]:
+def _mended(path: Path, disk: Disk, spare: Header, found: Found) -> Iterator[Record]:
     """Yield the segment's whole records; afterwards the file holds them and nothing else."""
     buffer = disk.read(path, 0, disk.size(path))
-    try:
-        header, start = decode_header(buffer)
-    except Damaged:
-        _without_header(path, disk, buffer, found)
-        return
+    header = Header(spare.log, int(path.stem), spare.topics)
     records: list[Record] = []
     try:
+        header, start = decode_header(buffer)
         for record, _ in scan(buffer, start, header.topics):
             records.append(record)
     except Damaged as damage:
@@ -105,15 +103,6 @@ def _mended(path: Path, disk: Disk, found: Found) -> Iterator[Record]:
             found.torn_bytes += len(buffer) - damage.position
             disk.cut(path, damage.position)
     yield from records
-
-
-def _without_header(path: Path, disk: Disk, buffer: bytes, found: Found) -> None:
-    # Its header is synced before the first record is written, so a short file was never used.
-    if len(buffer) > 4096:
-        _quarantine(path, disk, buffer, found)
-    else:
-        found.torn_bytes += len(buffer)
-    disk.remove(path)
 
 
 def _quarantine(path: Path, disk: Disk, rest: bytes, found: Found) -> None:

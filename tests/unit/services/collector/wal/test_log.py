@@ -110,6 +110,23 @@ async def test_damage_in_the_middle_costs_the_damaged_record_only(opened, tmp_pa
         assert found.damaged_bytes == 0
 
 
+@pytest.mark.parametrize("n", [3, 600])
+async def test_a_damaged_header_costs_no_record(opened, tmp_path, n):
+    """One bad byte at a segment's start must not cost all that was promised in it."""
+    async with opened() as (log, _, _):
+        log.append([record(i) for i in range(1, n + 1)])
+        await log.durable(n)
+    (path,) = (tmp_path / "log").glob("*.wal")
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content)
+    for _ in range(2):
+        async with opened() as (log, seen, _):
+            assert seen == [record(i) for i in range(1, n + 1)]
+            assert await all_of(log) == seen
+    assert path.with_suffix(".corrupt").read_bytes() == content
+
+
 async def test_the_relay_reads_files_when_memory_is_short(opened):
     """With Kafka away for an hour memory must stay bounded and the order whole."""
     bounds = Bounds(tail_bytes=1000)
