@@ -9,6 +9,7 @@ from starlette.routing import Route
 from services.collector.api import router, routes
 from services.collector.core.bots import Paces
 from services.collector.core.incoming import Parsed
+from services.collector.described import DESCRIBED
 from services.collector.door import Door
 from services.collector.intake import Desk
 from services.collector.receipts import Receipts
@@ -96,6 +97,7 @@ def build(
     return App(
         router=router(desk, Receipts(spool), spool),
         routes=[*routes(desk, sealed), forget],
+        described=DESCRIBED,
         tasks={
             "relay": relay,
             "tidy": spool.tidy,

@@ -37,6 +37,31 @@ class Check(NamedTuple):
     test: Callable[[], Awaitable[str | None]]
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a raw route takes and gives, for those who read its OpenAPI document.
+
+    Attributes
+    ----------
+    takes : sequence of types
+        What msgspec may read the body as, the most usual first; empty for no body.
+    example : any
+        A body, as it would be JSON.
+    gives : mapping
+        Status to the type of the answer; None for one that is no JSON.
+    parameters : sequence of mappings
+        OpenAPI's parameters, without those of the path.
+    about : str
+        What the types do not say.
+    """
+
+    takes: Sequence[Any] = ()
+    example: Any = None
+    gives: Mapping[int, Any] = field(default_factory=lambda: {200: None})
+    parameters: Sequence[Mapping[str, Any]] = ()
+    about: str = ""
+
+
 async def nothing() -> None:
     """Do nothing."""
 
@@ -53,6 +78,8 @@ class App:
         Topic to handler, followed whole; the process is unready until all have caught up.
     router, routes : FastAPI router; raw Starlette routes for paths where every microsecond counts
         Served when the process has a port.
+    described : mapping
+        (method, path) of a raw route to what it takes and gives.
     tasks : mapping
         Long-running coroutines; one that returns or raises ends the process.
     start, stop : async callables
@@ -63,6 +90,7 @@ class App:
     views: Mapping[Topic[Any], Handler] = field(default_factory=dict)
     router: APIRouter | None = None
     routes: Sequence[BaseRoute] = ()
+    described: Mapping[tuple[str, str], Described] = field(default_factory=dict)
     tasks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     checks: Sequence[Check] = ()
     start: Callable[[], Awaitable[None]] = nothing

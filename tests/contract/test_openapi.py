@@ -65,3 +65,16 @@ async def test_whatever_is_sent_the_answer_is_as_described(
     response = await http.request(**sent)
     assert response.status_code != httpx.codes.INTERNAL_SERVER_ERROR, response.text
     case.validate_response(response, checks=AS_DESCRIBED)
+
+
+@pytest.mark.parametrize("name", ["collector", "recommender", "trainer"])
+async def test_each_door_says_what_it_takes_and_gives(
+    facades: dict[str, Component], name: str
+) -> None:
+    """A programmer at the shop would have to guess what to send."""
+    document = (await facades[name].http.get("/openapi.json")).json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            routed = "operationId" in operation
+            assert routed or method == "get" or operation["requestBody"], path
+            assert set(operation["responses"]) > {"default"}, path

@@ -14,12 +14,13 @@ from shared.runtime.clock import Clock
 from shared.runtime.http.doors import Doors, UndeclaredRoute, declared_doors
 from shared.runtime.http.front import Front
 from shared.runtime.http.gate import Gate
-from shared.runtime.http.probes import Readiness, builtin_doors, description
+from shared.runtime.http.openapi import description
+from shared.runtime.http.probes import Readiness, builtin_doors
 from shared.runtime.http.problems import CONTENT_TYPE, Problem, problem_of, too_many
 from shared.runtime.keys import ApiKeys
 from shared.runtime.settings import Settings
 
-__all__ = ["Problem", "Readiness", "UndeclaredRoute", "description", "make_app", "too_many"]
+__all__ = ["Problem", "Readiness", "UndeclaredRoute", "make_app", "too_many"]
 
 
 def make_app(
@@ -46,7 +47,7 @@ def make_app(
     ready = Readiness(app.checks) if readiness is None else readiness
     doors = [
         *declared_doors(service, app.routes, routed, api),
-        *builtin_doors(service, ready, api),
+        *builtin_doors(service, ready, lambda: description(service, api, app.described)),
     ]
     return Front(service, Doors(doors), Gate(keys, settings, clock), settings)
 

@@ -5,6 +5,7 @@ load is forbidden by `POLICY` as on every answer.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -60,7 +61,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[str]:
                 f'{escape(operation.get("summary", ""))} <span class="scope">({scope})</span></summary>'
             )
             about = operation.get("description")
-            yield f"<p>{escape(about)}</p>" if about else ""
+            yield f"<p>{_prose(about)}</p>" if about else ""
             yield from _call(path, method.upper(), operation, document)
             yield "</details>"
 
@@ -75,11 +76,10 @@ def _call(
         for p in parameters
     ]  # fmt: skip
     yield _rows("Parameters", [(*row[:4], "" if row[4] else "optional") for row in rows])
-    body = _schema(operation.get("requestBody", {}))
+    asked = operation.get("requestBody", {})
+    body = _schema(asked)
     yield _rows("Body", list(_fields(body, document)))
-    # A raw route's body is not described; FastAPI names what it has read itself.
-    raw = "operationId" not in operation and method in ("POST", "PUT")
-    with_body = " \\\n  --json '{…}'" if body or raw else ""
+    with_body = f" \\\n  --json '{escape(_example(asked))}'" if body else ""
     yield (
         f"<pre>curl -X {method} -H 'Authorization: Bearer KEY'{with_body} \\\n"
         f"  http://HOST{escape(path)}</pre>"
@@ -87,6 +87,11 @@ def _call(
     for status, answer in operation.get("responses", {}).items():
         if status != "default":
             yield _rows(f"Answer {status}", list(_fields(_schema(answer), document)))
+
+
+def _prose(text: str) -> str:
+    """Return text in which names stand in backticks."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _rows(title: str, rows: list[tuple[str, ...]]) -> str:
@@ -107,12 +112,23 @@ def _schema(part: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema
 
 
+def _example(part: Mapping[str, Any]) -> str:
+    """Return an example of a body, three dots if there is none."""
+    contents = list(part.get("content", {}).values())
+    example = contents[0].get("example") if contents else None
+    return "{…}" if example is None else json.dumps(example, ensure_ascii=False)
+
+
 def _fields(
     schema: Mapping[str, Any], document: Mapping[str, Any], within: str = "", depth: int = 1
 ) -> Iterator[tuple[str, ...]]:
     """Yield name, type, description and whether it may be left out, of each field."""
     schema = _resolved(schema, document)
     if depth > _DEEPEST:
+        return
+    if "anyOf" in schema:
+        # The first is the usual one; that there are others is said in words.
+        yield from _fields(schema["anyOf"][0], document, within, depth)
         return
     if schema.get("type") == "array":
         yield from _fields(schema["items"], document, f"{within}[]", depth)

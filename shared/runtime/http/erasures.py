@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.contracts.errors import Invalid
-from shared.runtime.app import Ports
+from shared.runtime.app import Described, Ports
 from shared.runtime.erasure import forget
 
 
@@ -27,6 +27,9 @@ class Begun(Struct, frozen=True):
     event_id: str
     user: str
     anonids: int
+
+
+ERASURES = Described(takes=(Wish,), example={"user": "u1"}, gives={202: Begun})
 
 
 def erasures(ports: Ports, source: str) -> Callable[[Request], Awaitable[Response]]:

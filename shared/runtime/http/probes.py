@@ -1,12 +1,10 @@
 """The doors that every process has: alive, ready, metrics, and what else there is."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -51,8 +49,13 @@ async def _asked(check: Check) -> str | None:
         return str(error)
 
 
-def builtin_doors(service: Service, readiness: Readiness, api: FastAPI) -> list[Door]:
-    """Return the doors for livez, readyz, metrics, openapi.json and docs; they need no key."""
+def builtin_doors(
+    service: Service, readiness: Readiness, describe: Callable[[], Mapping[str, Any]]
+) -> list[Door]:
+    """Return the doors for livez, readyz, metrics, openapi.json and docs; they need no key.
+
+    `describe` returns the OpenAPI document.
+    """
 
     async def livez(scope: Scope) -> Response:
         return Response(b'{"alive":true}', media_type=JSON)
@@ -72,11 +75,11 @@ def builtin_doors(service: Service, readiness: Readiness, api: FastAPI) -> list[
 
     async def openapi(scope: Scope) -> Response:
         if not described:
-            described.append(_encode(description(service, api)))
+            described.append(_encode(describe()))
         return Response(described[0], media_type=JSON)
 
     async def docs(scope: Scope) -> Response:
-        return Response(page(description(service, api)), media_type="text/html")
+        return Response(page(describe()), media_type="text/html")
 
     answers = {
         "/livez": livez,
@@ -95,62 +98,3 @@ def _door(service: Service, path: str, answer: Callable[[Scope], Awaitable[Respo
     asgi: ASGIApp = app
     seconds = metrics.HTTP_SECONDS.labels(service.name, path)
     return Door(Route("GET", path, "open", path[1:]), asgi, seconds, builtin=True)
-
-
-def description(service: Service, api: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document: FastAPI's, with the manifest's scopes and its raw routes."""
-    document: dict[str, Any] = dict(api.openapi())
-    paths: dict[str, Any] = document.setdefault("paths", {})
-    for route in service.routes:
-        path = _CONVERTER.sub("", route.path)
-        operations = paths.setdefault(path, {})
-        operation = operations.setdefault(route.method.lower(), _raw(path))
-        operation["summary"] = route.about
-        answers = operation.setdefault("responses", {})
-        answers.pop("422", None)  # FastAPI's own form of it, which a service never gives
-        answers["default"] = _PROBLEM
-        if route.scope != "open":
-            operation["security"] = [{"key": [route.scope]}, {"header": [route.scope]}]
-    components = document.setdefault("components", {})
-    components["securitySchemes"] = _SCHEMES
-    schemas = components.setdefault("schemas", {})
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    schemas["Problem"] = _PROBLEM_SCHEMA
-    return document
-
-
-def _raw(path: str) -> dict[str, Any]:
-    named = re.findall(r"{(\w+)}", path)
-    parameters = [{"name": n, "in": "path", "required": True, "schema": _TEXT} for n in named]
-    return {"parameters": parameters, "responses": {"200": _OK}}
-
-
-_CONVERTER = re.compile(r":\w+(?=})")
-"""What Starlette wants to know of a path's parameter, as ``:path`` in ``{id:path}``."""
-
-_OK = {"description": "Done"}
-_PROBLEM: Mapping[str, Any] = {
-    "description": "What is wrong, and what to do (RFC 9457)",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-_SCHEMES = {
-    "key": {"type": "http", "scheme": "bearer"},
-    "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-}
-_TEXT = {"type": "string"}
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "instance"],
-    "properties": {
-        "type": _TEXT,
-        "title": _TEXT,
-        "status": {"type": "integer"},
-        "detail": _TEXT,
-        "instance": _TEXT,
-        "errors": {
-            "type": "array",
-            "items": {"type": "object", "properties": {"field": _TEXT, "reason": _TEXT}},
-        },
-    },
-}
