@@ -21,6 +21,7 @@ from shared.contracts.consent import allows
 from shared.contracts.envelope import Envelope, decode
 from shared.contracts.errors import Invalid
 from shared.contracts.events import Behaviour, Erasure, Identity
+from shared.contracts.events.fields import MOST_CENTS
 from shared.contracts.topics import Topic
 
 SOURCES: tuple[Topic[Behaviour] | Topic[Identity] | Topic[Erasure], ...] = (
@@ -29,6 +30,8 @@ SOURCES: tuple[Topic[Behaviour] | Topic[Identity] | Topic[Erasure], ...] = (
     topics.ERASURES,
 )
 _SOURCES_APART = 100_000
+MOST_WEIGHT = 1000.0
+"""What one event may count for, whatever its sender says; sums stay numbers that JSON can hold."""
 BOT = 0.5
 """From this probability on an action is a robot's, and neither counted nor part of a session."""
 
@@ -153,7 +156,8 @@ def touches_of(envelope: Envelope[Behaviour], record: Raw) -> list[Touch]:
         return []
     at_ms = max(min(int(envelope.time_s * 1000), record.seen_ms), 0)
     items = dict.fromkeys(item.id for item in event.items)
-    return [Touch(item, record.offset, at_ms, kind, event.weight) for item in items]
+    weight = min(event.weight, MOST_WEIGHT)
+    return [Touch(item, record.offset, at_ms, kind, weight) for item in items]
 
 
 def _forgets(record: Raw, source: int) -> list[Forget]:
@@ -172,7 +176,8 @@ def _counts(envelope: Envelope[Behaviour]) -> bool:
 def _worth_cents(event: Behaviour) -> int:
     if event.value_cents is not None:
         return event.value_cents
-    return sum((item.price_cents or 0) * item.quantity for item in event.items)
+    worth = sum((item.price_cents or 0) * item.quantity for item in event.items)
+    return min(worth, MOST_CENTS)
 
 
 def values(record: OnVisitors | OnItems, *, most_bytes: int = MOST_BYTES) -> list[bytes]:

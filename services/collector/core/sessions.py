@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from msgspec import Struct
+from msgspec.json import Encoder
 
 from services.collector.core.keyed import Advanced, Offsets
 from shared.contracts.consent import PURPOSES, spelled
 from shared.contracts.envelope import Envelope, utc
 from shared.contracts.events import Session, Step
 from shared.contracts.events.behaviour import Action
+from shared.contracts.events.fields import MOST_CENTS
 from shared.contracts.topics import SESSIONS, wrap
 
 SOURCE = "shoploop/collector/stream"
+_encoded = Encoder().encode
 _IDS = UUID("6f2d5a0e-2f0c-5b58-9c1b-0b1a4c7e9d10")
 
 
@@ -75,7 +78,7 @@ class Open(Struct, array_like=True):
     dropped: int = 0
     value_cents: int = 0
     size: int = 0
-    """Of the steps, in characters."""
+    """Of the steps, in bytes as they are published."""
 
 
 class Visitor(Struct, array_like=True):
@@ -103,8 +106,8 @@ class Sessions:
     max_steps : int
         Steps kept of one session; the others are counted.
     max_open, max_size : int
-        Open sessions, and characters in them, that are kept of one visitor, who otherwise could
-        fill more than a record with wrong clocks and long lists. Beyond either an action that fits
+        Open sessions, and bytes in them, that are kept of one visitor, who otherwise could fill
+        more than a record with wrong clocks and long lists. Beyond either an action that fits
         no session joins the last one; beyond `max_size` it is only counted.
     limit : int
         Visitors that one partition may hold; the longest idle are forgotten first.
@@ -178,7 +181,7 @@ class Sessions:
             user_ms=newer.user_ms,
             purposes=_granted_by_both(a.purposes, b.purposes),
             dropped=a.dropped + b.dropped + max(0, len(steps) - self.max_steps),
-            value_cents=a.value_cents + b.value_cents,
+            value_cents=min(a.value_cents + b.value_cents, MOST_CENTS),
             size=a.size + b.size,
         )
 
@@ -201,7 +204,7 @@ def _opened(visit: Visit) -> Open:
         user_ms=-1 if visit.user is None else visit.at_ms,
         purposes=None if visit.consent is None else tuple(visit.consent.split()),
         value_cents=visit.value_cents,
-        size=100 + len(visit.event_id) + len(visit.query or "") + sum(map(len, visit.items)),
+        size=len(_encoded(step)),
     )
 
 

@@ -11,6 +11,7 @@ from services.collector.core.keyed import Forget, Mark, Partition, apply
 from services.collector.core.sessions import Link, Sessions, Visit, session_id
 from shared.contracts.envelope import Envelope, decode, encode
 from shared.contracts.events import Session
+from shared.contracts.events.fields import MOST_CENTS
 from shared.contracts.topics import SESSIONS
 
 MINUTE = 60_000
@@ -147,10 +148,20 @@ def test_beyond_500_steps_only_the_number_is_kept() -> None:
     assert (len(session.steps), session.dropped, session.value_cents) == (500, 4, 700)
 
 
-def test_long_lists_and_wrong_clocks_fit_a_record() -> None:
+def test_what_a_session_is_worth_stays_within_its_contract() -> None:
+    """If this fails, two absurd purchases make a session that no reader takes."""
+    log = Log()
+    log.add(visit(0, 0, value_cents=MOST_CENTS), visit(1, 1, value_cents=MOST_CENTS))
+    log.mark(60)
+    (told,) = log.told
+    assert decode(encode(told), Session).data.value_cents == MOST_CENTS
+
+
+@pytest.mark.parametrize("letter", ["x", "牛", "\x01"])
+def test_long_lists_and_wrong_clocks_fit_a_record(letter: str) -> None:
     """If this fails, a hostile visitor makes state that the changelog refuses, for ever."""
     log = Log()
-    items = tuple("x" * 250 + str(n) for n in range(200))
+    items = tuple(letter * 250 + str(n) for n in range(200))
     visits = [visit(n, 40 * n, seen_ms=START, items=items) for n in range(60)]
     log.add(*visits)
     assert max(map(len, log.rows.values())) < 500_000

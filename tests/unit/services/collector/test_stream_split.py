@@ -21,6 +21,7 @@ from services.collector.stream_split import (
 from shared.contracts import topics
 from shared.contracts.envelope import encode, utc
 from shared.contracts.events import Behaviour, Erasure, Identity, Touched
+from shared.contracts.events.fields import MOST_CENTS
 from shared.contracts.topics import Topic, wrap
 
 SEEN_MS = 1_700_000_100_000
@@ -53,6 +54,15 @@ def test_an_action_becomes_one_visit_and_a_touch_an_item() -> None:
     assert sorted(touches, key=lambda t: t.item) == [
         Touch(item, 5, int(AT_S * 1000), 2, 4.0) for item in ("a", "b")
     ]
+
+
+def test_absurd_amounts_stay_numbers_that_can_be_passed_on() -> None:
+    """If this fails, one purchase from a page stops the stream at every start, for ever."""
+    items = tuple(Touched(str(n), quantity=10**6, price_cents=MOST_CENTS) for n in range(200))
+    event = Behaviour(action="purchase", items=items, weight=1e308)
+    (visit,), touches = parted(raw(topics.BEHAVIOUR, event, anonid="x"))
+    assert visit.value_cents == MOST_CENTS
+    assert {touch.weight for touch in touches} == {1000.0}
 
 
 @pytest.mark.parametrize(
