@@ -210,6 +210,21 @@ async def test_a_pointer_of_garbage_is_refused_with_a_reason(
         await releases.pointer("toy")
 
 
+async def test_a_pointer_of_garbage_takes_nothing_out_of_service(
+    redis: Redis, releases: RedisReleases, clock: FakeClock
+) -> None:
+    """One wrong field would end every replica, and end it again after each start."""
+    await live(releases, clock, 1)
+    async with following(releases) as follower:
+        await until(lambda: serves(follower, 1))
+        good = await redis.hgetall(POINTER.of("toy"))
+        await redis.hset(POINTER.of("toy"), "epoch", "many")
+        await until(lambda: follower.current and follower.current.rung == "stale")
+        await redis.hset(POINTER.of("toy"), mapping=good)
+        await live(releases, clock, 2)
+        await until(lambda: serves(follower, 2))
+
+
 async def test_a_release_above_the_limit_lies_in_the_folder(
     redis: Redis, tmp_path: Path, clock: FakeClock, told: list[ReleaseChanged]
 ) -> None:
@@ -244,6 +259,17 @@ async def test_a_redis_that_forgot_everything_is_filled_again(
         await releases.roll_back("toy", epoch=3)
         await until(lambda: serves(follower, 1))
     assert await releases.restore("toy") is None
+
+
+async def test_of_two_that_restore_at_once_neither_fails(
+    redis: Redis, releases: RedisReleases, clock: FakeClock
+) -> None:
+    """A training that ends just after Redis was lost would be thrown away."""
+    version = await live(releases, clock, 1)
+    await redis.flushall()
+    restored = await asyncio.gather(*[releases.restore("toy") for _ in range(3)])
+    assert [pointer.current for pointer in restored if pointer] == [version]
+    assert (await releases.pointer("toy")).epoch == 2
 
 
 async def test_a_damaged_copy_is_not_restored(
@@ -308,6 +334,11 @@ async def test_a_damaged_release_on_disk_is_not_served(
     follower = releases.follow("toy", load, smoke=smoke)
     await follower.load_from_disk()
     assert follower.current is None
+    # What Redis has takes its place: the next start may have to do without Redis.
+    await follower.synchronise()
+    cold = releases.follow("toy", load, smoke=smoke)
+    await cold.load_from_disk()
+    assert serves(cold, 5)
 
 
 async def test_a_refused_release_is_taken_once_it_is_whole_again(

@@ -35,17 +35,19 @@ class ReleaseFolder:
         self._max_bytes = max_bytes
 
     def save(self, package: Package) -> None:
-        """Store a release whole or not at all; one that is there already is left as it is."""
+        """Store a release whole or not at all; one that is there whole is left as it is."""
         manifest, raw, content = package
         target = self._of(manifest.model, manifest.version)
         if target.exists():
-            return
+            if _holds(target, package):
+                return
+            shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         # Replicas may share a folder: each writes a draft of its own, the first rename wins.
         draft = Path(tempfile.mkdtemp(prefix=f".{manifest.version}-", dir=target.parent))
-        (draft / "content").write_bytes(content)
-        (draft / "manifest.json").write_bytes(raw)
         try:
+            (draft / "content").write_bytes(content)
+            (draft / "manifest.json").write_bytes(raw)
             draft.rename(target)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
@@ -128,3 +130,11 @@ class ReleaseFolder:
 
 def _is_release(path: Path) -> bool:
     return not path.name.startswith(".") and (path / "manifest.json").is_file()
+
+
+def _holds(target: Path, package: Package) -> bool:
+    try:
+        raw, content = (target / "manifest.json").read_bytes(), (target / "content").read_bytes()
+    except OSError:
+        return False
+    return raw == package.raw and content == package.content

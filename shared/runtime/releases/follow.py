@@ -123,7 +123,7 @@ class Follower(Generic[M]):
                     while True:
                         await wait(POLL_S)
                         await self.synchronise()
-            except Retryable as away:
+            except (Retryable, Invalid) as away:
                 self._within_reach(str(away))
                 await self.clock.sleep(POLL_S)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from shared.contracts.errors import Invalid
-from shared.runtime.releases.port import Pointer
+from shared.runtime.releases.port import Moved, Pointer
 
 
 def promoted(before: Pointer, version: str) -> Pointer:
@@ -92,3 +92,15 @@ def to_fields(pointer: Pointer) -> dict[str, str]:
     """Return the hash's fields; what is absent stays absent."""
     fields = {k: str(v) for k, v in msgspec.to_builtins(pointer).items() if v is not None}
     return {**fields, "epoch": str(pointer.epoch)}
+
+
+def moved(at_s: float, fields: Mapping[bytes, bytes]) -> Moved:
+    """Return the change that an entry of the log tells of."""
+    texts = {name.decode(): value.decode() for name, value in fields.items()}
+    return Moved(
+        at_s=at_s,
+        change=texts["change"],
+        version=texts["version"],
+        reason=texts.get("reason") or None,
+        by=texts.get("by") or None,
+    )

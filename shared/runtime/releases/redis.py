@@ -38,6 +38,7 @@ from shared.runtime.releases.pointer import (
     canary_reason,
     expect_epoch,
     from_fields,
+    moved,
     promoted,
     restored,
     rolled_back,
@@ -181,7 +182,13 @@ class RedisReleases:
             return None
         after = restored(kept, whole)
         move = _Move("restored", str(after.current), "Redis had forgotten everything")
-        return await self._move(model, after, move, expected=live.epoch)
+        try:
+            return await self._move(model, after, move, expected=live.epoch)
+        except Invalid:
+            if (await self.pointer(model)).epoch == live.epoch:
+                raise
+            # Somebody else has restored it, or promoted, in the meantime.
+            return None
 
     async def _upload_kept(self, model: str) -> list[str]:
         shared, whole = self.storage.shared, []
@@ -240,7 +247,9 @@ class RedisReleases:
         async with _reachable():
             found = await self.redis.xrevrange(LOG.of(model), count=count)
         entries = cast(list[tuple[bytes, dict[bytes, bytes]]], found)
-        return [_moved(entry_id, fields) for entry_id, fields in entries]
+        return [
+            moved(int(entry_id.partition(b"-")[0]) / 1000, fields) for entry_id, fields in entries
+        ]
 
     async def _at(self, model: str, epoch: int) -> Pointer:
         self._may_change(model)
@@ -378,17 +387,6 @@ class RedisReleases:
     def _may_change(self, model: str) -> None:
         if model not in self.service.releases:
             raise UndeclaredModel(f"{self.service.name} does not declare releases of {model!r}")
-
-
-def _moved(entry_id: bytes, fields: dict[bytes, bytes]) -> Moved:
-    texts = {name.decode(): value.decode() for name, value in fields.items()}
-    return Moved(
-        at_s=int(entry_id.partition(b"-")[0]) / 1000,
-        change=texts["change"],
-        version=texts["version"],
-        reason=texts.get("reason") or None,
-        by=texts.get("by") or None,
-    )
 
 
 @asynccontextmanager
