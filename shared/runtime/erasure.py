@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from shared.contracts.envelope import Envelope, decode, utc
-from shared.contracts.errors import Retryable
+from shared.contracts.envelope import Envelope, utc
+from shared.contracts.errors import Invalid, Retryable
 from shared.contracts.events import Erasure, Identity
 from shared.contracts.ids import AnonId, UserId, uuid7
 from shared.contracts.service import Service
@@ -15,9 +15,10 @@ from shared.runtime import trace
 from shared.runtime.app import Ports
 from shared.runtime.bus.port import Bus, Handler, Received, Record
 from shared.runtime.clock import Clock
-from shared.runtime.delivery import BackOff
+from shared.runtime.delivery import BackOff, received_from
 from shared.runtime.telemetry import log
 
+E = TypeVar("E")
 Clear = Callable[[UserId, tuple[AnonId, ...]], Awaitable[Mapping[str, int]]]
 """Removes a person from a service's views; returns how much, by what it was."""
 
@@ -64,19 +65,14 @@ async def anonymous_ids(bus: Bus, user: UserId) -> tuple[AnonId, ...]:
     """Return the anonymous ids that `identities` gives to `user`, in order."""
     found: set[str] = set()
 
-    def note(record: Record) -> None:
-        key = (record.key or b"").decode()
-        if record.value is not None and _identity(record.value) == user:
-            found.add(key)
+    def note(received: Received[Identity]) -> None:
+        if received.envelope is not None and received.envelope.data.user == user:
+            found.add(received.key)
         else:
-            found.discard(key)
+            found.discard(received.key)
 
     await _read_whole(bus, IDENTITIES, note)
     return tuple(AnonId(one) for one in sorted(found))
-
-
-def _identity(value: bytes) -> str:
-    return decode(value, Identity).data.user
 
 
 def erasure_handler(service: Service, ports: Ports, clear: Clear) -> Handler:
@@ -128,11 +124,11 @@ async def answers(bus: Bus, request_id: str) -> AsyncIterator[tuple[str, dict[st
     view = await bus.view([ERASURES])
     try:
         async for records in view.records():
-            for record in records:
-                if record.value is None:
+            for received in _readable(records, ERASURES):
+                answer = received.envelope
+                if answer is None or answer.causedby != request_id:
                     continue
-                answer = decode(record.value, Erasure)
-                if answer.causedby == request_id and answer.data.service is not None:
+                if answer.data.service is not None:
                     yield answer.data.service, answer.data.removed
     finally:
         await view.close()
@@ -159,11 +155,9 @@ async def keep_forgotten(ports: Ports) -> None:
 async def _forget_again(ports: Ports) -> None:
     asked: set[UserId] = set()
 
-    def note(record: Record) -> None:
-        if record.value is not None:
-            erasure = decode(record.value, Erasure).data
-            if erasure.service is None:
-                asked.add(UserId(erasure.user))
+    def note(received: Received[Erasure]) -> None:
+        if received.envelope is not None and received.envelope.data.service is None:
+            asked.add(UserId(received.envelope.data.user))
 
     await _read_whole(ports.bus, ERASURES, note)
     lost = [user for user in sorted(asked) if not await ports.vault.forgotten(user)]
@@ -173,14 +167,14 @@ async def _forget_again(ports: Ports) -> None:
         _log.warning("forgot again what a lost Redis had brought back", people=len(lost))
 
 
-async def _read_whole(bus: Bus, topic: Topic[Any], note: Callable[[Record], None]) -> None:
-    """Give every record that a topic has now to `note`."""
+async def _read_whole(bus: Bus, topic: Topic[E], note: Callable[[Received[E]], None]) -> None:
+    """Give every event and tombstone that a topic has now to `note`."""
     view = await bus.view([topic])
 
     async def read() -> None:
         async for records in view.records():
-            for record in records:
-                note(record)
+            for received in _readable(records, topic):
+                note(received)
 
     reading = asyncio.create_task(read())
     try:
@@ -192,6 +186,15 @@ async def _read_whole(bus: Bus, topic: Topic[Any], note: Callable[[Record], None
     finally:
         reading.cancel()
         await view.close()
+
+
+def _readable(records: Sequence[Record], topic: Topic[E]) -> Iterator[Received[E]]:
+    """Yield all but what is no event: one wrong record must not keep everybody from being forgotten."""
+    for record in records:
+        try:
+            yield received_from(record, topic)
+        except Invalid as reason:
+            _log.error("record skipped", position=str(record.position), reason=str(reason))
 
 
 def _event(clock: Clock, source: str, erasure: Erasure, **attributes: Any) -> Envelope[Erasure]:

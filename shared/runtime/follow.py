@@ -12,6 +12,7 @@ from shared.runtime.bus.port import Bus, Handler, Record, TopicPartition, View
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import Abandoned, Delivery, Effects, Refusal
 from shared.runtime.loop import Limits
+from shared.runtime.stopping import unless
 from shared.runtime.telemetry import log
 
 _log = log(__name__)
@@ -56,14 +57,15 @@ class ViewLoop:
         failures = 0
         while not stop.is_set():
             try:
-                self._view = await self._bus.view(self._topics)
+                self._view = await unless(stop, self._bus.view(self._topics))
                 failures = 0
-                await self._follow(self._view, stop)
+                if self._view is not None:
+                    await self._follow(self._view, stop)
             except Retryable as error:
                 failures += 1
                 seconds = self._limits.back_off.wait_s(failures, error)
                 _log.warning("will open the view again", reason=str(error), in_s=seconds)
-                await self._clock.sleep(seconds)
+                await unless(stop, self._clock.sleep(seconds))
 
     def unready(self) -> str | None:
         """Return what is missing until all has been read that was there at the start, else None."""
@@ -85,7 +87,9 @@ class ViewLoop:
             for delivery in self._deliveries.values():
                 delivery.leaving = True
             await view.close()
-            await asyncio.wait({reading}, timeout=self._limits.hand_over_s)
+            waiting = any(delivery.waiting for delivery in self._deliveries.values())
+            if not waiting:
+                await asyncio.wait({reading}, timeout=self._limits.hand_over_s)
             reading.cancel()
             await asyncio.wait({reading})
             self._deliveries.clear()

@@ -6,10 +6,11 @@ import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Meta
 
 from shared.contracts.errors import Invalid, NotFound
 from shared.contracts.service import Scope
@@ -20,6 +21,8 @@ ACKS: tuple[Ack, ...] = ("memory", "disk", "kafka")
 Granted = Literal["events", "serve", "train", "admin"]
 GRANTED: tuple[Granted, ...] = ("events", "serve", "train", "admin")
 PUBLISHABLE, SECRET = "pk_", "sk_"
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+"""Of AES-256 and of Ed25519."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,7 +34,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     name: str
-    sha256: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     scopes: tuple[Granted, ...]
     origins: tuple[str, ...] = ()
     ack: Ack = "disk"
@@ -58,10 +61,10 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     trainer alone, the vault's key to those that open it.
     """
 
-    pseudonym_key: bytes
-    vault_key: bytes | None = None
-    release_private: bytes | None = None
-    release_public: tuple[bytes, ...] = ()
+    pseudonym_key: Annotated[bytes, Meta(min_length=16)]
+    vault_key: Key | None = None
+    release_private: Key | None = None
+    release_public: tuple[Key, ...] = ()
     """All that are trusted, so that the private key can be changed without a gap."""
     api_keys: tuple[ApiKey, ...] = ()
 
@@ -147,7 +150,7 @@ def load(file: Path) -> Secrets:
         raise NotFound(
             f"no keys in {file}: make them with `shoploop keys init`, or name the file in SHOPLOOP_KEYS"
         ) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{file} does not hold an installation's keys: {error}") from None
 
 

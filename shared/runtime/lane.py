@@ -98,17 +98,14 @@ class Lane:
         task.cancel()
         await asyncio.wait({task})
 
-    def put_aside(self) -> None:
-        """Count a dead letter.
-
-        Raises
-        ------
-        TooManyDeadLetters
-            The limit is passed: this one must not be put aside.
-        """
+    def check_limit(self) -> None:
+        """Raise `TooManyDeadLetters` when the limit is passed: no more may be put aside."""
         seen = len(self._outcomes)
         if seen >= self._limit.least and sum(self._outcomes) > self._limit.share * seen:
             raise TooManyDeadLetters(f"more than {self._limit} were put aside")
+
+    def put_aside(self) -> None:
+        """Count a dead letter."""
         self._outcomes.append(True)
         self._aside += 1
 

@@ -17,6 +17,7 @@ from shared.runtime.bus.port import Bus, Handler, Record, TopicPartition, Work
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import BackOff, Delivery, Effects, Refusal
 from shared.runtime.lane import DeadLetterLimit, Lane
+from shared.runtime.stopping import unless
 from shared.runtime.telemetry import log
 
 _log = log(__name__)
@@ -98,14 +99,16 @@ class WorkLoop:
         failures = 0
         while not stop.is_set():
             try:
-                self._work = await self._bus.work(self._topics, group=self._group, rebalance=self)
+                joining = self._bus.work(self._topics, group=self._group, rebalance=self)
+                self._work = await unless(stop, joining)
                 failures = 0
-                await self._consume(self._work, stop)
+                if self._work is not None:
+                    await self._consume(self._work, stop)
             except Retryable as error:
                 failures += 1
                 seconds = self._limits.back_off.wait_s(failures, error)
                 _log.warning("will join again", group=self._group, reason=str(error), in_s=seconds)
-                await self._clock.sleep(seconds)
+                await unless(stop, self._clock.sleep(seconds))
             finally:
                 await self._leave()
             self._raise_crash()
@@ -151,8 +154,9 @@ class WorkLoop:
             assert work is not None
 
             async def refuse(record: Record, refusal: Refusal) -> None:
-                lane.put_aside()
+                lane.check_limit()
                 await self._dead_letter(record, refusal)
+                lane.put_aside()
 
             lane = Lane(
                 Delivery(self._effects, refuse),

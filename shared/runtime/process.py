@@ -27,6 +27,7 @@ from shared.runtime.loop import WorkLoop
 from shared.runtime.ports import OpenPorts, open_ports
 from shared.runtime.server import Listener
 from shared.runtime.settings import Settings, read
+from shared.runtime.stopping import unless
 
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
@@ -122,7 +123,8 @@ class _Runner:
         self._readiness.checks += app.checks
         http = self._listener(app)
         try:
-            if await self._unless_stopped(_insist("start", app.start)):
+            await unless(self._asked_to_stop, _insist("start", app.start))
+            if not self._asked_to_stop.is_set():
                 _spare_pauses()
                 async with asyncio.TaskGroup() as group:
                     await self._until_stopped(group, app, http)
@@ -164,19 +166,6 @@ class _Runner:
             _log.error("a part failed", part=task.get_name(), exc_info=task.exception())
             self._deadline.start()
 
-    async def _unless_stopped(self, step: Coroutine[Any, Any, Any]) -> bool:
-        """Take a step that a signal may cut short; True if it was taken."""
-        taking = asyncio.ensure_future(step)
-        stopping = asyncio.ensure_future(self._asked_to_stop.wait())
-        try:
-            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if taking.done():
-                taking.result()
-            return taking.done()
-        finally:
-            taking.cancel()
-            stopping.cancel()
-
     def _listener(self, app: App) -> Listener | None:
         settings, process = self._settings, self._process
         port = process.port if settings.port is None else settings.port
@@ -214,7 +203,8 @@ class _Runner:
         return f"no Kafka has answered yet at {self._settings.kafka}"
 
     async def _consume(self, loop: WorkLoop | ViewLoop) -> None:
-        if await self._unless_stopped(self._topics_exist.wait()):
+        await unless(self._asked_to_stop, self._topics_exist.wait())
+        if self._topics_exist.is_set():
             await loop.run(self._stop_loops)
 
     def _topics(self) -> list[Topic[Any]]:

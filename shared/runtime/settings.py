@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +18,8 @@ V = TypeVar("V")
 def _address(text: str) -> str:
     for server in text.split(","):
         host, colon, port = server.strip().rpartition(":")
-        if not colon or not host or not port.isdigit():
+        number = int(port) if port.isascii() and port.isdigit() else 0
+        if not colon or not host or not 0 < number < 65536:
             raise ValueError(f"{server!r} is not host:port")
     return text
 
@@ -34,6 +36,11 @@ def _redis_url(url: SecretStr) -> SecretStr:
         raise ValueError("Redis Cluster and Sentinel are not supported yet: name one server")
     if scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("starts with redis://, rediss:// or unix://")
+    try:
+        _ = urlsplit(url.get_secret_value()).port
+    except ValueError:
+        # Without what it says, which may be a part of the password.
+        raise ValueError("its host and port cannot be read; escape what is odd in it") from None
     return url
 
 
@@ -45,7 +52,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", allow_inf_nan=False
     )
 
     environment: Literal["local", "production"] = Field(
@@ -160,6 +167,7 @@ def _loggable(value: Any) -> Any:
         scheme, mark, rest = value.get_secret_value().partition("://")
         if not mark:
             return MASK
-        _, at, place = rest.partition("?")[0].rpartition("@")
+        _, at, place = rest.rpartition("@")
+        place = place.partition("?")[0]
         return f"{scheme}://{MASK}@{place}" if at else f"{scheme}://{place}"
     return str(value) if isinstance(value, Path) else value

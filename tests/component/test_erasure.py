@@ -1,6 +1,7 @@
 """Forgetting a person, with one service that answers."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,9 +9,10 @@ from shared.contracts.errors import NotFound
 from shared.contracts.events import Erasure, Identity, Shopper
 from shared.contracts.ids import AnonId, UserId
 from shared.contracts.service import Key, Process, Service
-from shared.contracts.topics import ERASURES, IDENTITIES, SHOPPERS
+from shared.contracts.topics import ERASURES, IDENTITIES, SHOPPERS, Topic
 from shared.contracts.vault import VAULT
 from shared.runtime.app import App, Ports
+from shared.runtime.bus.records import Outgoing
 from shared.runtime.erasure import answers, erasure_handler, forget, keep_forgotten
 from shared.runtime.settings import Settings
 from tests.fixtures.service import DEADLINE_S, Component, Open
@@ -54,6 +56,12 @@ async def notes(component: Open) -> Component:
     return opened
 
 
+def spoil(notes: Component, topic: Topic[Any]) -> None:
+    """Put records into the topic that are no events."""
+    for value in (b"{no json", b'{"specversion":"2.0"}', b"\xff"):
+        notes.around.broker.append(topic.name, Outgoing(b"\xff", value, ()), 0.0)
+
+
 async def test_every_trace_of_a_person_goes_and_no_other(notes: Component) -> None:
     """Somebody who asked to be forgotten would still be known, or somebody else be lost."""
     sealed = await notes.ports.vault.seal(ANN, "name", "Ann")
@@ -86,8 +94,20 @@ async def test_an_interrupted_request_is_asked_again(notes: Component) -> None:
     assert request.data.anonids == ("a1", "a2")
 
 
+async def test_a_record_that_is_no_event_holds_up_nobody(notes: Component) -> None:
+    """One bad record would keep everybody from being forgotten."""
+    for topic in (IDENTITIES, ERASURES):
+        spoil(notes, topic)
+    request = await forget(notes.ports, ANN, source="test")
+    await notes.settle()
+    assert request.data.anonids == ("a1", "a2")
+    got = await asyncio.wait_for(anext(answers(notes.ports.bus, request.id)), DEADLINE_S)
+    assert got == ("notes", {"notes": 2})
+
+
 async def test_a_lost_redis_does_not_bring_a_person_back(notes: Component, component: Open) -> None:
     """After a restore of an old Redis, forgotten people could be read again."""
+    spoil(notes, ERASURES)
     await forget(notes.ports, ANN, source="test")
     await notes.settle()
     assert await notes.ports.kv.delete(VAULT, ANN)

@@ -57,7 +57,9 @@ class Gate:
         # which ends up in histories and proxies' logs.
         if route.scope != "events" or b"key=" not in scope["query_string"]:
             return None
-        key = self._keys.find(parse_qs(scope["query_string"]).get(b"key", [b""])[0])
+        # As latin-1, which holds any byte: a caller may send what is neither ASCII nor escaped.
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        key = self._keys.find(query.get("key", [""])[0])
         if key is not None and not key.publishable:
             raise Problem(
                 401,

@@ -5,12 +5,18 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shared.contracts.errors import Invalid, NotFound
 from shared.runtime import keys
+from shared.runtime.privacy import HmacPseudonyms
+
+SECRETS = keys.generate()
 
 
 def test_secrets_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
@@ -78,8 +84,46 @@ def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_damaged_file_changes_nothing_in_a_running_process(tmp_path: Path) -> None:
-    """A slip of an operator's editor would lock everybody out."""
+@given(at=st.floats(0, 1, exclude_max=True), inserted=st.binary(max_size=2), cut=st.integers(0, 70))
+@example(at=0.0, inserted=b"", cut=10_000)
+@example(at=0.0, inserted=b"", cut=1)
+def test_a_damaged_file_changes_nothing_in_a_running_process(
+    at: float, inserted: bytes, cut: int
+) -> None:
+    """A slip of an operator's editor would lock everybody out, or end every process."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "keys.json"
+        keys.save(file, SECRETS)
+        live = keys.ApiKeys(SECRETS.api_keys, file)
+        content = file.read_bytes()
+        place = int(at * len(content))
+        file.write_bytes(content[:place] + inserted + content[place + cut :])
+        if not live.refresh():
+            assert live.find(SECRETS.api_keys[0].key or "") is not None
+        else:
+            HmacPseudonyms(keys.load(file).pseudonym_key)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("pseudonym_key", b"short"),
+        ("vault_key", b"x" * 31),
+        ("release_private", b"x" * 33),
+        ("release_public", (b"",)),
+        ("api_keys", (keys.ApiKey(name="web", sha256="0" * 63, scopes=("events",)),)),
+    ],
+)
+def test_what_cannot_be_a_key_is_refused(tmp_path: Path, name: str, wrong: object) -> None:
+    """The process would fail at its first use of the key, or all would when the file is changed."""
+    file = tmp_path / "keys.json"
+    keys.save(file, msgspec.structs.replace(SECRETS, **{name: wrong}))
+    with pytest.raises(Invalid, match=name):
+        keys.load(file)
+
+
+def test_a_file_that_is_gone_changes_nothing_in_a_running_process(tmp_path: Path) -> None:
+    """A secret that is mounted anew would lock everybody out."""
     file = tmp_path / "keys.json"
     secrets = keys.load_or_generate(file)
     live = keys.ApiKeys(secrets.api_keys, file)

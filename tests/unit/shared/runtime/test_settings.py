@@ -39,7 +39,9 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert "pw" not in text
 
 
-@pytest.mark.parametrize("kafka", ["", "host", ":9092", "a:1,b", "host:port"])
+@pytest.mark.parametrize(
+    "kafka", ["", " ", "host", ":9092", "a:1,b", "host:port", "a:²", "a:９０", "a:0", "a:65536"]
+)
 def test_a_broker_address_has_host_and_port(kafka: str) -> None:
     """A typing error would show only as a broker that never answers."""
     with pytest.raises(WrongSettings, match="KAFKA"):
@@ -64,6 +66,24 @@ def test_a_cluster_of_redis_is_refused(url: str) -> None:
     with pytest.raises(WrongSettings, match="Cluster and Sentinel are not supported yet"):
         read(Own, redis=url)
     assert read(Own, redis="redis://:p,w@a:1").described()["redis"] == f"redis://{MASK}@a:1"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h:port/0", "redis://h:65536/0", "redis://:hun?ter2@h:1/0", "redis://:hunter2@[::1"]
+)  # fmt: skip
+def test_an_address_that_cannot_be_read_is_told_with_the_rest(url: str) -> None:
+    """An operator would read a stack trace with a part of the password in it."""
+    with pytest.raises(WrongSettings, match="REDIS") as refused:
+        read(Own, redis=url)
+    assert "hun" not in str(refused.value)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-inf"])
+def test_a_time_is_a_number(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    """A process would fail where the time is first used, or never end."""
+    monkeypatch.setenv("SHOPLOOP_SHUTDOWN_S", seconds)
+    with pytest.raises(WrongSettings, match="SHUTDOWN_S"):
+        read(Own)
 
 
 def test_a_password_behind_the_address_is_not_logged() -> None:

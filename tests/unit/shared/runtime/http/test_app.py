@@ -158,6 +158,13 @@ async def test_a_route_opens_for_its_scope_alone(
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize("query", [b"key=%FF", b"key=%E9%", b"key=%", b"key=", b"key"])
+async def test_odd_bytes_in_an_address_are_no_key(shop: Shop, query: bytes) -> None:
+    """A scanner's noise would look like a fault of ours in every log."""
+    url = httpx.URL("http://test/v1/pixel", query=query)
+    problem(await shop.http.get(url), 401)
+
+
 async def test_an_address_carries_publishable_keys_only(shop: Shop) -> None:
     """Secret keys would end up in browsers' histories and proxies' logs."""
     assert (await shop.http.get("/v1/pixel", params={"key": WEB})).status_code == 200

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,30 @@ async def test_a_stop_ends_a_handler_that_waits() -> None:
     scene = Scene()
     scene.loop = scene.new_loop(handler)
     await scene.bus.publish(CATALOG, product("a"))
+    async with scene.running():
+        await asyncio.wait_for(entered.wait(), PATIENCE_S)
+
+
+@pytest.mark.parametrize("away", ["opening", "waiting", "retrying"])
+async def test_a_stop_is_heard_while_something_is_away(away: str) -> None:
+    """A process told to end would sleep on until it is cut short, and count as failed."""
+    entered = asyncio.Event()
+
+    async def hang(*args: Any, **kwargs: Any) -> Any:
+        entered.set()
+        await asyncio.Event().wait()
+
+    async def handler(batch: Sequence[Received[Product]]) -> None:
+        raise Retryable("away")
+
+    scene = Scene(replace(Limits(), hand_over_s=1e6))
+    await scene.bus.publish(CATALOG, product("a"))
+    if away == "opening":
+        scene.bus.view = hang  # type: ignore[method-assign]
+    else:
+        scene.broker.down = away == "waiting"
+        scene.clock.sleep = hang  # type: ignore[method-assign]
+        scene.loop = scene.new_loop(handler)
     async with scene.running():
         await asyncio.wait_for(entered.wait(), PATIENCE_S)
 

@@ -319,6 +319,39 @@ async def test_a_dead_letter_that_cannot_be_written_holds_the_partition() -> Non
     assert len(scene.letters()) == 1
 
 
+async def test_an_outage_does_not_make_a_flood_of_one_dead_letter() -> None:
+    """A partition would stop for good because Kafka was away for some time over one bad record."""
+    scene = Scene()
+    limit = DeadLetterLimit(share=0.5, window=20, least=10)
+    scene.loop = scene.new_loop(scene.note, replace(LIMITS, dead_letters=limit))
+    scene.poison(ANN, b"poison")
+    scene.broker.fail_next_publish(30)
+    async with scene.running():
+        await scene.until(lambda: scene.committed(ANN) == 1)
+        await scene.bus.publish(BEHAVIOUR, event(ANN, "goes on"))
+        await scene.until(lambda: scene.seen == ["goes on"])
+    assert len(scene.letters()) == 1
+
+
+@pytest.mark.parametrize("away", ["joining", "waiting"])
+async def test_a_stop_is_heard_while_the_broker_is_away(away: str) -> None:
+    """A process told to end would sleep on until it is cut short, and count as failed."""
+    scene = Scene()
+    entered = asyncio.Event()
+
+    async def hang(*args: Any, **kwargs: Any) -> Any:
+        entered.set()
+        await asyncio.Event().wait()
+
+    if away == "joining":
+        scene.bus.work = hang  # type: ignore[method-assign]
+    else:
+        scene.broker.down = True
+        scene.clock.sleep = hang  # type: ignore[method-assign]
+    async with scene.running():
+        await asyncio.wait_for(entered.wait(), PATIENCE_S)
+
+
 async def test_a_tombstone_arrives_without_an_envelope() -> None:
     """A product that is gone would be recommended for ever."""
     got: list[Received[Product]] = []
