@@ -67,6 +67,28 @@ async def test_an_encrypted_way_works_and_strangers_are_refused(tmp_path: Path) 
             await wary.close()
 
 
+async def test_certificates_are_read_once_until_they_do_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst would stand still while each connection reads them, or a renewal need a restart."""
+    made, create = [], ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda *a: made.append(a) or create(*a))
+    (port,) = random_ports(1)
+    make_certificates(tmp_path)
+    trusted = (tmp_path / "old.pem", tmp_path / "ca.pem")
+    (tmp_path / "ca.pem").rename(tmp_path / "old.pem")
+    with redis_server(tmp_path, port):
+        async with encrypted(tmp_path, port) as secure:
+            made.clear()
+            kv = store(f"rediss://127.0.0.1:{secure}/0?ssl_ca_certs={trusted[0]}")
+            with pytest.raises(Retryable, match="certificate"):
+                await kv.get(WORD, "u0")
+            trusted[1].rename(trusted[0])
+            await asyncio.gather(*(kv.set(WORD, f"u{n}", value=n) for n in range(100)))
+            await kv.close()
+    assert len(made) == 2
+
+
 async def test_one_of_a_cluster_is_refused_plainly(tmp_path: Path) -> None:
     """It would take some keys and refuse others, by their hash."""
     # One of a cluster listens at 10,000 above too, where most ports are outgoing connections'.

@@ -83,6 +83,7 @@ class _Sockets:
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Any] = []
         self._due: dict[Any, float] = {}
+        self._tls: Any = None
         self._sweeping = False
 
     async def __call__(
@@ -154,7 +155,14 @@ class _Sockets:
                 return connection
             await connection.disconnect(nowait=True)
         fresh: Any = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-        await fresh.connect()
+        if isinstance(fresh, SSLConnection):
+            # Reading the certificates takes 20 ms, in which the loop stands still.
+            fresh.ssl_context = self._tls = self._tls or fresh.ssl_context
+        try:
+            await fresh.connect()
+        except AWAY:
+            self._tls = None  # the certificates may have been renewed
+            raise
         return fresh
 
 
