@@ -3,8 +3,8 @@
 The records of one key may come from several partitions of the *source* topic, each in order, and
 parts of the log may be read again after a crash. Two marks make the fold idempotent: every state
 holds the source offset that it last took in, per source partition; and `Progress` holds the same
-for the whole partition, stored *after* the states of a step and *before* states are dropped, so
-that a key without state is one that never was or one whose records lie at or below `Progress`.
+for the whole partition, stored last in each step. A key without state is therefore one that never
+was or one whose records lie at or below `Progress`, and a step that was cut short is taken again.
 
 Time is in the log too. `Mark` says that a source partition has been read up to a moment; the
 frontier is the least of them, and nothing closes but by the frontier. Reading the log again
@@ -192,20 +192,16 @@ class Partition(Generic[In, S, Out]):
 
     def _advance(self, now_ms: int) -> Changes[Out]:
         publish: list[Out] = []
-        kept: list[tuple[bytes, bytes | None]] = []
-        gone: list[str] = []
+        rows: list[tuple[bytes, bytes | None]] = []
         leaving = self._leaving()
         due = {key for key, at in self._due.items() if at <= now_ms}
         for key in sorted(due | leaving):
             advanced = self._fold.advance(key, self._need(key), now_ms, leave=key in leaving)
             publish.extend(advanced.told)
-            # Also where the key is dropped next: a crash in between must not bring back what is told.
-            kept.append(self._stored((key, advanced.state)))
-            if advanced.gone:
-                gone.append(key)
-        dropped = [self._dropped(key) for key in gone]
+            gone = advanced.gone
+            rows.append(self._dropped(key) if gone else self._stored((key, advanced.state)))
         self._soonest = min(self._due.values(), default=now_ms)
-        return Changes(publish, [*kept, self._progress_row(), *dropped])
+        return Changes(publish, [*rows, self._progress_row()])
 
     def forget(self, forget: Forget) -> Changes[Out]:
         """Drop every key that says something of the ids."""
@@ -214,7 +210,7 @@ class Partition(Generic[In, S, Out]):
         self._progress.applied[forget.source] = forget.offset
         ids = frozenset(forget.ids)
         keys = [key for key in self._due if self._fold.concerns(key, self._need(key), ids)]
-        return Changes((), [self._progress_row(), *map(self._dropped, keys)])
+        return Changes((), [*map(self._dropped, keys), self._progress_row()])
 
     def _leaving(self) -> set[str]:
         excess = len(self._due) - self._fold.limit

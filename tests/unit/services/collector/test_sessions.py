@@ -190,6 +190,19 @@ def test_a_forgotten_person_leaves_nothing_and_comes_back_as_new() -> None:
     assert len(log.mark(200)) == 1
 
 
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_forgotten_person_stays_forgotten_whenever_the_worker_dies(written: int) -> None:
+    """If this fails, a kill at the wrong moment publishes a session of who was erased."""
+    log = Log()
+    log.add(visit(0, 0, visitor="a1", user="u1"), visit(1, 0, visitor="a2", user="u1"))
+    request = Forget(7, 0, ("u1",), "u1", "request")
+    apply(log.rows, log.partition.forget(request).rows[:written])
+    log.open()
+    apply(log.rows, log.partition.forget(request).rows)
+    assert log.mark(60) == []
+    assert len(log.partition) == 0
+
+
 def test_sessions_are_valid_events_with_the_same_id_every_time() -> None:
     """If this fails, a session that is published again counts twice."""
     log = Log()
