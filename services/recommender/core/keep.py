@@ -15,6 +15,8 @@ BOT = 0.8
 """From this estimated probability on an event is nobody's wish."""
 _MARKS = frozenset("crhup")
 _BUYS = frozenset({"placed", "paid"})
+_BOUGHT = frozenset({"placed", "paid", "shipped", "delivered"})
+"""A shop may tell of its older orders how they ended only; that is no deed of the shopper's."""
 _UNDOES = frozenset({"cancelled", "returned"})
 WHOLE_ORDER = ""
 
@@ -49,7 +51,8 @@ class Kept:
         if envelope.consent is not None and not allows(envelope.consent, "personalisation"):
             return
         time_s = min(envelope.time.timestamp(), latest_s)
-        for item in event.items:
+        # A rating is of the first item alone.
+        for item in event.items[:1] if event.action == "rate_item" else event.items:
             _newer(self.history[person], code + item.id, time_s)
             if code in _MARKS:
                 _newer(self.marks[person], code + item.id, time_s)
@@ -64,10 +67,11 @@ class Kept:
         if person is None or not allows(envelope.consent, "personalisation"):
             return
         time_s = min(envelope.time.timestamp(), latest_s)
-        if event.status in _BUYS:
+        if event.status in _BOUGHT:
             for bought in event.lines:
-                _newer(self.history[person], "p" + bought.item_id, time_s)
-                _newer(self.marks[person], "p" + bought.item_id, time_s)
+                if event.status in _BUYS:
+                    _newer(self.history[person], "p" + bought.item_id, time_s)
+                    _newer(self.marks[person], "p" + bought.item_id, time_s)
                 _newer(self.bought[person], line("+", event.order_id, bought.item_id), time_s)
         elif event.status in _UNDOES:
             items = [given_back.item_id for given_back in event.lines] or [WHOLE_ORDER]

@@ -26,7 +26,7 @@ def ordered(status: Any, *items: str, at: float = 10.0) -> Envelope[Order]:
 TABLE = [
     (did("view_item", "a"), {"va": 10.0}, {}, {}),
     (did("add_to_cart", "a", "b"), {"ca": 10.0, "cb": 10.0}, {"ca": 10.0, "cb": 10.0}, {}),
-    (did("rate_item", "a", rating=4.6), {"5a": 10.0}, {}, {}),
+    (did("rate_item", "a", "b", rating=4.6), {"5a": 10.0}, {}, {}),
     (did("hide_item", "a"), {"ha": 10.0}, {"ha": 10.0}, {}),
     (
         did("purchase", "a", order_id="o"),
@@ -37,7 +37,8 @@ TABLE = [
     (ordered("placed", "a"), {"pa": 10.0}, {"pa": 10.0}, {"+o%7C1|a": 10.0}),
     (ordered("returned", "a"), {}, {}, {"-o%7C1|a": 10.0}),
     (ordered("cancelled"), {}, {}, {"-o%7C1|": 10.0}),
-    (ordered("shipped", "a"), {}, {}, {}),
+    (ordered("shipped", "a"), {}, {}, {"+o%7C1|a": 10.0}),
+    (ordered("delivered", "a"), {}, {}, {"+o%7C1|a": 10.0}),
     (did("page_view"), {}, {}, {}),
     (did("view_item", "a", bot=0.9), {}, {}, {}),
     (did("view_item", "a", consent="analytics"), {}, {}, {}),
