@@ -182,7 +182,17 @@ def test_a_committed_schema_may_not_vanish_or_narrow(tmp_path: Path) -> None:
     for command in (
         ("init", "-q"),
         ("add", "."),
-        ("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "."),
+        (
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "commit.gpgSign=false",
+            "commit",
+            "-qm",
+            ".",
+        ),
     ):
         subprocess.run(("git", "-C", str(tmp_path), *command), check=True)
     problems = sorted(schemas.incompatible(tmp_path, "HEAD"))

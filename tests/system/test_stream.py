@@ -25,7 +25,7 @@ from shared.contracts.events import Behaviour, Erasure, Identity, ItemActivity, 
 from shared.contracts.topics import Topic, dead_letters, wrap
 from shared.tools.local import Stack
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 DEADLINE_S = 150.0
 PARTITIONS = 3
 WORKER = [sys.executable, "-m", "services.collector", "stream"]

@@ -287,7 +287,7 @@ async def test_the_shops_other_tools_speak_their_own_shapes(collector):
     assert by_action["add_to_cart"].items[0].price_cents == 150
     assert "page_view" in by_action
     await published(service, IDENTITIES, 1)
-    assert service.published(SHOPPERS)[0].data.traits == {"plan": "pro"}
+    assert (await published(service, SHOPPERS, 1))[0].data.traits == {"plan": "pro"}
     assert (await service.http.post("/v1/segment/nonsense", json={})).status_code == 404
 
 

@@ -150,7 +150,7 @@ def test_one_that_will_not_stop_is_killed_with_its_children(
     until(lambda: (tmp_path / "a").exists() and (tmp_path / "a").read_text().strip() != "")
     grandchild = int((tmp_path / "a").read_text())
     assert supervisor.stop() == ["a"]
-    until(lambda: not psutil.pid_exists(grandchild) or _is_zombie(grandchild))
+    until(lambda: _is_gone(grandchild))
 
 
 def test_a_frozen_program_can_be_stopped(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -168,5 +168,8 @@ def test_an_unknown_name_lists_the_known(supervisor: Supervisor, tmp_path: Path)
         supervisor.kill("b")
 
 
-def _is_zombie(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
