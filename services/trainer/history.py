@@ -15,8 +15,12 @@ from typing import NamedTuple
 import polars as pl
 
 from services.trainer.columns import TABLE_OF, Table
+from shared.contracts.errors import Retryable
 from shared.runtime.bus.port import TopicPartition
 
+REDRIVEN = -1
+"""Stands for a topic's partition where its records came back from the dead letters."""
+_PARTITION = re.compile(r"-1|\d+")
 _FILE = re.compile(r"(\d+)-(\d+)\.parquet")
 ROW_GROUP = 250_000
 MERGE_AT = 16
@@ -58,6 +62,8 @@ class Lake:
         ------
         ValueError
             The offsets do not follow those that are here.
+        Retryable
+            The disk does not take them.
         """
         if first < self.next_offset(partition):
             raise ValueError(f"offset {first} of {partition} is here already")
@@ -86,7 +92,10 @@ class Lake:
         return found
 
     def merge(self) -> int:
-        """Merge small files and drop what no longer counts; return how many files went."""
+        """Merge small files and drop what no longer counts; return how many files went.
+
+        Raises `Retryable` when the disk has no room; what is merged by then stays so.
+        """
         return sum(
             self._merge(TABLE_OF[topic], folder)
             for topic in TABLE_OF
@@ -94,7 +103,10 @@ class Lake:
         )
 
     def erase(self, people: Sequence[str]) -> dict[str, int]:
-        """Rewrite every file without the rows of `people`; return the rows removed a topic."""
+        """Rewrite every file without the rows of `people`; return the rows removed a topic.
+
+        Raises `Retryable` when the disk has no room; the same call again does what is missing.
+        """
         removed: dict[str, int] = {}
         for topic, table in TABLE_OF.items():
             if table.people:
@@ -132,19 +144,28 @@ class Lake:
         self._write(merged, folder / f"{run[0].first:020}-{run[-1].last:020}.parquet")
 
     def _write(self, rows: pl.DataFrame, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(".draft")
-        rows.write_parquet(draft, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
-        _sync(draft)
-        draft.replace(target)
-        _sync(target.parent)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            rows.write_parquet(
+                draft, compression="zstd", compression_level=1, row_group_size=ROW_GROUP
+            )
+            _sync(draft)
+            draft.replace(target)
+            _sync(target.parent)
+        except (OSError, pl.exceptions.ComputeError) as error:
+            # Polars says of a full disk that the file is out of specification.
+            draft.unlink(missing_ok=True)
+            raise Retryable(f"the history cannot be written: {error}") from error
 
     def _folder(self, partition: TopicPartition) -> Path:
         return self.path / partition.topic / str(partition.partition)
 
     def _partitions(self, topic: str) -> list[Path]:
         folder = self.path / topic
-        return sorted(p for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        return sorted(p for p in folder.iterdir() if _PARTITION.fullmatch(p.name))
 
     def _all(self, topic: str) -> Iterable[Piece]:
         return [piece for folder in self._partitions(topic) for piece in self._pieces(folder)]

@@ -9,6 +9,7 @@ from services.trainer.history import Lake
 from services.trainer.manifest import RATINGS, RECOMMEND
 from services.trainer.settings import Settings
 from services.trainer.store import OPEN, Canaries, Job, Jobs
+from shared.contracts.errors import Invalid, NotFound
 from shared.contracts.ids import uuid7
 from shared.runtime.app import Ports
 
@@ -81,7 +82,7 @@ class Planner:
         if pointer.current is None:
             events = await asyncio.to_thread(self._first, model, last_s)
             return ["there is no release yet"] if events >= self.settings.train_first_events else []
-        made_s = (await self.ports.releases.manifest(model, pointer.current)).created_at
+        made_s = await self._made_s(model, pointer.current)
         reasons = []
         if now_s - max(made_s, last_s) >= self.settings.train_every_hours * HOUR_S:
             reasons.append(f"{self.settings.train_every_hours:g} hours have passed")
@@ -90,6 +91,13 @@ class Planner:
         if model in self._erased:
             reasons.append("a person was erased")
         return reasons
+
+    async def _made_s(self, model: str, version: str) -> float:
+        try:
+            return (await self.ports.releases.manifest(model, version)).created_at
+        except (Invalid, NotFound):
+            # As old as can be: it cannot be read any more, and only another one heals that.
+            return 0.0
 
     def _first(self, model: str, last_s: float) -> int:
         """Return the events that speak for a first try, or for another after a failed one."""

@@ -57,13 +57,13 @@ class Rollout:
     _one: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self) -> None:
-        """Look at the canaries for ever; Redis away is waited for. A task of the App."""
+        """Look at the canaries for ever; Redis or disk away is waited for. A task of the App."""
         while True:
             pause_s = min(SETTLE_S, self.settings.canary_look_s)
             try:
                 if any([await self.look(model) for model in JUDGED]):
                     pause_s = self.settings.canary_look_s
-            except (Retryable, Invalid) as reason:
+            except (Retryable, Invalid, OSError) as reason:
                 _log.warning("canary not looked at", reason=str(reason))
             await self.ports.clock.sleep(pause_s)
 
@@ -153,9 +153,13 @@ class Rollout:
             seen = await asyncio.to_thread(
                 cohorts, self.lake, sides, since_s=canary.stage_at, windows=windows
             )
-        # Shown to everybody it has nothing beside it to be held against.
-        share = min(canary.percent, 99) / 100
-        finding = judge(seen.counts, share=share, margin=self.settings.canary_margin)
+        if canary.percent < 100:
+            share, margin = canary.percent / 100, self.settings.canary_margin
+            finding = judge(seen.counts, share=share, margin=margin)
+        else:
+            finding = Finding(
+                action="wait", reason="shown to everybody, it has nothing to be held against"
+            )
         canary = replace(canary, lists=seen.lists, shoppers=seen.shoppers, finding=finding)
         if finding.action == "wait" and self._overdue(canary):
             return replace(canary, finding=_by_time(canary, self.settings.canary_hours))

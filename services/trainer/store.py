@@ -1,6 +1,6 @@
 """Jobs in Redis: asked for by the facade, worked off by the worker."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,7 @@ from services.trainer.manifest import CANARY, CANCELLED, JOB, JOBS, REPLICAS
 from shared.contracts.errors import NotFound
 from shared.runtime.kv import KeyValue
 
+R = TypeVar("R")
 State = Literal["queued", "running", "done", "refused", "failed", "cancelled"]
 Stage = Literal["tried by replicas", "canary", "in service", "taken back", "replaced"]
 """How far a release has come from the gate to everybody."""
@@ -76,15 +77,17 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class Canaries:
-    """The canary of each model; every method raises `Retryable` when Redis is away."""
+    """The canary of each model; every method raises `Retryable` when Redis is away.
+
+    A record that other code left, and that cannot be read, is none; so it is for `Jobs`.
+    """
 
     def __init__(self, kv: KeyValue) -> None:
         self._kv = kv
 
     async def get(self, model: str) -> Canary | None:
         """Return it, if there is one."""
-        raw = await self._kv.get(CANARY, model)
-        return None if raw is None else msgspec.json.decode(raw, type=Canary)
+        return _read(await self._kv.get(CANARY, model), Canary)
 
     async def save(self, canary: Canary) -> Canary:
         """Store it."""
@@ -103,7 +106,8 @@ class Canaries:
     async def said(self, model: str, version: str) -> dict[str, Said]:
         """Return replica to what it said last."""
         found = await self._kv.hgetall(REPLICAS, model, version)
-        return {k.decode(): msgspec.json.decode(raw, type=Said) for k, raw in found.items()}
+        said = {replica.decode(): _read(raw, Said) for replica, raw in found.items()}
+        return {replica: one for replica, one in said.items() if one is not None}
 
 
 class Jobs:
@@ -121,10 +125,10 @@ class Jobs:
 
     async def get(self, job_id: str) -> Job:
         """Return it, or raise `NotFound`."""
-        raw = await self._kv.get(JOB, job_id)
-        if raw is None:
+        job = _read(await self._kv.get(JOB, job_id), Job)
+        if job is None:
             raise NotFound(f"there is no job {job_id!r}")
-        return msgspec.json.decode(raw, type=Job)
+        return job
 
     async def newest(self, count: int = KEPT) -> list[Job]:
         """Return the newest jobs, newest first."""
@@ -133,7 +137,7 @@ class Jobs:
         for job_id in ids:
             pipeline.get(JOB, job_id)
         found = await pipeline.execute() if ids else []
-        return [msgspec.json.decode(raw, type=Job) for raw in found if raw is not None]
+        return [job for raw in found if (job := _read(raw, Job)) is not None]
 
     async def ask(self, job: Job) -> Job:
         """Queue it, or return the one of its kind that waits already."""
@@ -154,3 +158,10 @@ class Jobs:
     async def cancelled(self, job_id: str) -> bool:
         """Whether somebody wants the job to end."""
         return await self._kv.get(CANCELLED, job_id) is not None
+
+
+def _read(raw: bytes | None, kind: type[R]) -> R | None:
+    try:
+        return None if raw is None else msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

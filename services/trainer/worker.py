@@ -56,13 +56,13 @@ class Worker:
     _tidied_at: float = field(default=0.0, init=False)
 
     async def run(self) -> None:
-        """Work for ever; Redis or Kafka away is waited for."""
-        recovered = False
+        """Work for ever; Redis, Kafka or room on the disk is waited for."""
+        died = interrupted = True
         while True:
             try:
-                if not recovered:
-                    await self._recover()
-                    recovered = True
+                if interrupted:
+                    await self._recover(died=died)
+                    died = interrupted = False
                 for due in await self.planner.due():
                     await self.jobs.ask(due)
                 job = await self.jobs.next()
@@ -70,7 +70,8 @@ class Worker:
                     await self._idle()
                 else:
                     await self._work(job)
-            except Retryable as away:
+            except (Retryable, NotFound, OSError) as away:
+                interrupted = True
                 _log.warning("the worker waits", reason=str(away))
                 await self.ports.clock.sleep(AGAIN_S)
 
@@ -85,19 +86,25 @@ class Worker:
         self.planner.erased()
         return removed
 
-    async def _recover(self) -> None:
-        """Take up what a dead worker left: release what was ready, run again what was not."""
+    async def _recover(self, *, died: bool) -> None:
+        """Take up what was left halfway: release what was ready, run again what was not.
+
+        Only a worker that `died` over it is held against a job, not one that had to wait.
+        """
         for job in await self.jobs.newest():
             if job.state != "running":
                 continue
             if self._folder(job).outcome() is not None:
                 await self._finish(job)
-            elif job.attempt >= self.settings.train_attempts:
+            elif died and job.attempt >= self.settings.train_attempts:
                 await self._end(
                     job, "failed", reason=f"the worker died {job.attempt} times over it"
                 )
             else:
-                await self.jobs.save(_changed(job, state="queued", phase="waiting", share=0.0))
+                attempt = job.attempt if died else job.attempt - 1
+                await self.jobs.save(
+                    _changed(job, state="queued", attempt=attempt, phase="waiting", share=0.0)
+                )
 
     async def keep_releases(self) -> None:
         """Watch for ever that Redis has the releases, also while a job runs; a task of the App."""
@@ -106,7 +113,7 @@ class Worker:
                 for model in self.planner.models:
                     if await self.ports.releases.restore(model):
                         _log.warning("Redis had forgotten the releases", model=model)
-            except (Retryable, Invalid) as reason:
+            except (Retryable, Invalid, NotFound, OSError) as reason:
                 _log.warning("releases not looked after", reason=str(reason))
             await self.ports.clock.sleep(AGAIN_S)
 
@@ -141,14 +148,15 @@ class Worker:
                 await self._end(job, "cancelled", reason="while it ran")
             else:
                 await self.jobs.save(_changed(job, state="queued", attempt=job.attempt - 1))
-        except Invalid as reason:
+        except (Invalid, OSError) as reason:
             await self._end(job, "failed", reason=str(reason))
         else:
             await self._finish(job)
 
     async def _train(self, job: Job) -> None:
         folder = self._folder(job)
-        shutil.rmtree(folder.path, ignore_errors=True)
+        # There is one job at a time: what else lies there was left by a kill.
+        shutil.rmtree(self.settings.jobs_folder, ignore_errors=True)
         bounds = child.Bounds(
             self.settings.train_memory_mib,
             self.settings.train_threads,
@@ -167,8 +175,7 @@ class Worker:
             await child.run(folder, bounds, tell, still_wanted)
 
     async def _task(self, job: Job) -> tuple[Task, Artifact | None]:
-        current = await self._current(job.job)
-        artifact = await self.ports.releases.fetch(current) if current else None
+        current, artifact = await self._current(job.job)
         known = {
             "version": current.version,
             "trained_on": current.trained_on,
@@ -191,51 +198,58 @@ class Worker:
         )
         return task, artifact
 
-    async def _current(self, model: str) -> Manifest | None:
+    async def _current(self, model: str) -> tuple[Manifest | None, Artifact | None]:
+        """Return the release in service; nothing of one that is damaged, or it would be the last."""
         pointer = await self.ports.releases.pointer(model)
-        return await self._manifest(model, pointer.current) if pointer.current else None
+        manifest = await self._manifest(model, pointer.current) if pointer.current else None
+        if manifest is None:
+            return None, None
+        try:
+            return manifest, await self.ports.releases.fetch(manifest)
+        except (Invalid, NotFound) as damage:
+            _unreadable(model, manifest.version, damage)
+            return None, None
 
     async def _manifest(self, model: str, version: str) -> Manifest | None:
         try:
             return await self.ports.releases.manifest(model, version)
         except (Invalid, NotFound) as damage:
-            _log.error("a release cannot be read", model=model, version=version, reason=str(damage))
+            _unreadable(model, version, damage)
             return None
 
     async def _finish(self, job: Job) -> None:
         folder = self._folder(job)
         outcome = folder.outcome()
         if outcome is None or outcome.failed is not None or outcome.verdict is None:
-            reason = outcome.failed if outcome else "the job left no outcome"
+            reason = outcome.failed if outcome else "the job left no outcome that can be read"
             await self._end(job, "failed", reason=reason)
         elif outcome.verdict.passed:
             await self._release(job, outcome, folder)
         else:
             await self._refuse(job, outcome)
-        shutil.rmtree(folder.path, ignore_errors=True)
 
     async def _release(self, job: Job, outcome: Outcome, folder: Folder) -> None:
         assert outcome.verdict is not None
-        version = await self._published(job)
-        if version is None:
-            artifact = await asyncio.to_thread(folder.candidate)
-            provenance = Provenance(
-                trained_on=outcome.trained_on,
-                metrics=outcome.metrics,
-                card={**outcome.card, "job": job.id},
-                golden=outcome.golden,
-                code=self.settings.code_version or code_version(SERVICE_NAME),
-            )
-            published = await self.ports.releases.publish(job.job, artifact, provenance)
-            version = published.version
-        why = "; ".join(outcome.verdict.reasons)
+        why, version = "; ".join(outcome.verdict.reasons), None
         try:
+            version = await self._published(job) or await self._publish(job, outcome, folder)
             stage = await self.rollout.begin(job.job, version, job=job.id, reason=why)
         except Invalid as reason:
             await self._end(job, "failed", reason=str(reason), version=version, outcome=outcome)
         else:
             job = _changed(job, stage=stage)
             await self._end(job, "done", version=version, outcome=outcome)
+
+    async def _publish(self, job: Job, outcome: Outcome, folder: Folder) -> str:
+        artifact = await asyncio.to_thread(folder.candidate)
+        provenance = Provenance(
+            trained_on=outcome.trained_on,
+            metrics=outcome.metrics,
+            card={**outcome.card, "job": job.id},
+            golden=outcome.golden,
+            code=self.settings.code_version or code_version(SERVICE_NAME),
+        )
+        return (await self.ports.releases.publish(job.job, artifact, provenance)).version
 
     async def _published(self, job: Job) -> str | None:
         """Return the version that this job has published already, before its worker died."""
@@ -289,6 +303,7 @@ class Worker:
             **figures,
         )
         await self.jobs.save(ended)
+        shutil.rmtree(self._folder(job).path, ignore_errors=True)
         _log.info("job ended", job=job.id, kind=job.job, state=state, reason=reason)
 
     async def _cancelled(self, job: Job) -> bool:
@@ -305,6 +320,10 @@ class Worker:
 
     def _folder(self, job: Job) -> Folder:
         return Folder(self.settings.jobs_folder / job.id)
+
+
+def _unreadable(model: str, version: str, damage: Exception) -> None:
+    _log.error("a release cannot be read", model=model, version=version, reason=str(damage))
 
 
 def _changed(job: Job, **fields: Any) -> Job:

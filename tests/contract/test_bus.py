@@ -1,6 +1,7 @@
 """One suite for every adapter of the bus: what passes it can stand in for the other."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -297,18 +298,24 @@ async def test_a_paused_partition_keeps_silent_and_the_others_go_on(room: Room) 
     await work.close()
 
 
-async def test_what_remains_is_told_before_it_was_read(room: Room) -> None:
-    """A training would begin on half a history, because an empty poll looked like its end."""
+async def test_whether_an_end_is_reached_is_told(room: Room) -> None:
+    """A training would begin on half a history; on a busy topic it would wait for ever."""
     bus, member = room.bus(), Member()
     await bus.publish_all(room.topic, [said(room.topic, f"user {i}", f"{i}") for i in range(30)])
     work = await member.join(bus, [room.topic], room.service.name)
     await until(lambda: bool(work.assignment()), member.poll)
-    assert await work.remaining() == 30 - len(member.records)
+    ends = await work.ends()
+    counts = Counter(partition_of(f"user {i}".encode(), 3) for i in range(30))
+    own = {p.partition: end for p, end in ends.items() if p.topic == room.topic.name}
+    assert own == dict(counts)
+    assert await work.reached(ends) == (len(member.records) == 30)
     await until(lambda: len(member.records) >= 30, member.poll)
-    assert await work.remaining() == 0
+    await bus.publish(room.topic, said(room.topic, "user 0", "later"))
+    assert await work.reached(ends)
+    assert not await work.reached(await work.ends())
     work.seek(TopicPartition(room.topic.name, 0), 0)
-    in_first = [i for i in range(30) if partition_of(f"user {i}".encode(), 3) == 0]
-    assert await work.remaining() == len(in_first)
+    assert not await work.reached(ends)
+    assert not await work.reached({TopicPartition("a stranger's", 0): 0})
     await work.close()
 
 

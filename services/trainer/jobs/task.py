@@ -77,16 +77,17 @@ class Folder:
         (self.path / "outcome.json").write_bytes(msgspec.json.encode(outcome))
 
     def outcome(self) -> Outcome | None:
-        """Return what came of it, None if the job did not get that far."""
+        """Return what came of it, None if the job did not get that far.
+
+        What a power failure or older code left, and cannot be read, is none either.
+        """
         try:
             return msgspec.json.decode((self.path / "outcome.json").read_bytes(), type=Outcome)
-        except FileNotFoundError:
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        except msgspec.DecodeError as error:
-            raise Invalid(f"the job's outcome cannot be read: {error}") from error
 
     def candidate(self) -> Artifact:
-        """Return the content of the candidate."""
+        """Return the content of the candidate; `Invalid` when it is damaged."""
         return self._read("candidate")
 
     def _write(self, name: str, artifact: Artifact) -> None:
@@ -97,5 +98,9 @@ class Folder:
         (self.path / f"{name}.json").write_bytes(msgspec.json.encode(contents))
 
     def _read(self, name: str) -> Artifact:
-        contents = msgspec.json.decode((self.path / f"{name}.json").read_bytes(), type=Contents)
-        return unpack(contents, (self.path / f"{name}.content").read_bytes())
+        try:
+            contents = msgspec.json.decode((self.path / f"{name}.json").read_bytes(), type=Contents)
+            content = (self.path / f"{name}.content").read_bytes()
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"the job's {name} cannot be read: {error}") from error
+        return unpack(contents, content)

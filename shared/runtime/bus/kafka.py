@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, structs
@@ -216,18 +217,31 @@ class KafkaWork:
         """See `Work.assignment`."""
         return self.listener.assigned
 
-    async def remaining(self) -> int:
-        """See `Work.remaining`."""
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """See `Work.ends`."""
+        async with self._asking("the topics' ends"):
+            ends = await self._consumer.end_offsets(self._consumer.assignment())
+        return {TopicPartition(*p): end for p, end in ends.items()}
+
+    async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """See `Work.reached`."""
+        async with self._asking("how far we are"):
+            for partition, end in ends.items():
+                if partition not in self._consumer.assignment():
+                    return False
+                if await self._consumer.position(_their(partition)) < end:
+                    return False
+        return True
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._commit_timeout_s):
-                ends = await self._consumer.end_offsets(self._consumer.assignment())
-                return sum(
-                    [max(end - await self._consumer.position(p), 0) for p, end in ends.items()]
-                )
+                yield
         except (KafkaError, TimeoutError, IllegalStateError) as error:
             if isinstance(error, _Forbidden):
                 raise
-            raise Retryable(f"the broker did not tell the topics' ends: {error!r}") from error
+            raise Retryable(f"the broker did not tell {what}: {error!r}") from error
 
     async def close(self) -> None:
         """See `Work.close`."""

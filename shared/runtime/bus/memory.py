@@ -247,10 +247,14 @@ class MemoryWork:
         """See `Work.assignment`."""
         return frozenset() if self._moving else frozenset(self._next)
 
-    async def remaining(self) -> int:
-        """See `Work.remaining`."""
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """See `Work.ends`."""
         self._broker.answer()
-        return sum(max(len(self._broker.log(p)) - n, 0) for p, n in self._next.items())
+        return {p: len(self._broker.log(p)) for p in self._next}
+
+    async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """See `Work.reached`."""
+        return all(self._next.get(p, -1) >= end for p, end in ends.items())
 
     async def close(self) -> None:
         """See `Work.close`."""

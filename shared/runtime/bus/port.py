@@ -110,11 +110,17 @@ class Work(Protocol):
         """Return the partitions that are ours now; empty while they are handed out anew."""
         ...
 
-    async def remaining(self) -> int:
-        """Return how many offsets of our partitions lie behind what `poll` has returned.
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """Return the offset that the next record of each of our partitions will have.
 
-        0 means that all that is in the topics was polled. Asks the broker; raises `Retryable` when
-        it does not answer.
+        Asks the broker; raises `Retryable` when it does not answer.
+        """
+        ...
+
+    async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Whether `poll` has returned all that lies before `ends`; False while one is not ours.
+
+        Raises `Retryable` when the broker has to be asked and does not answer.
         """
         ...
 

@@ -1,21 +1,26 @@
 """From topics to the lake: each record once, whatever is killed in between."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
 from services.trainer.history import Lake
 from services.trainer.intake import GROUP, Intake
 from services.trainer.manifest import SERVICE
-from shared.contracts.topics import BEHAVIOUR
-from shared.runtime.bus.memory import MemoryBus
-from shared.runtime.bus.port import TopicPartition
-from tests.component.trainer.conftest import viewed
+from shared.contracts.envelope import encode, header
+from shared.contracts.events import Product
+from shared.contracts.topics import BEHAVIOUR, CATALOG
+from shared.runtime.bus.memory import MemoryBus, MemoryWork
+from shared.runtime.bus.port import Record, TopicPartition
+from shared.runtime.bus.records import Outgoing
+from tests.component.trainer.conftest import START_S, around_event, viewed
 from tests.fixtures.service import Surroundings
 
 
@@ -128,6 +133,130 @@ async def test_a_record_that_is_no_event_is_put_aside(around: Surroundings) -> N
     assert other is not None
     assert len(items(lake)) == 2
     assert [r.value for r in around.broker.records("trainer-dlq")] == [b"{no json"]
+
+
+async def test_a_busy_shop_s_history_is_up_to_date_too(
+    around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where events never pause nobody would be forgotten, and each training wait a minute for it."""
+    lake, poll, numbers = Lake(around.folder / "lake"), MemoryWork.poll, itertools.count(50)
+
+    async def busy(self: MemoryWork, **limits: Any) -> Any:
+        await publish(around, [next(numbers)])
+        await asyncio.sleep(0)
+        return await poll(self, **limits)
+
+    monkeypatch.setattr(MemoryWork, "poll", busy)
+    await publish(around, range(50))
+    reader = intake(around, lake, flush_records=10**6)
+    async with running(reader):
+        assert await reader.caught_up(20)
+        assert set(expected(50)) <= set(items(lake))
+
+
+async def test_who_asks_while_another_is_answered_is_not_answered_with_the_old(
+    around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person's last event would stay in the history after they were forgotten."""
+    lake, ends, asked = Lake(around.folder / "lake"), MemoryWork.ends, asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def slow(self: MemoryWork) -> Any:
+        found = await ends(self)
+        asked.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(MemoryWork, "ends", slow)
+    await publish(around, range(5))
+    reader = intake(around, lake, flush_records=10**6)
+    async with running(reader):
+        first = asyncio.create_task(reader.caught_up(20))
+        await asyncio.wait_for(asked.wait(), 20)
+        await publish(around, range(5, 10))
+        second = asyncio.create_task(reader.caught_up(20))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await first
+        assert await second
+        assert items(lake) == expected(10)
+
+
+async def test_a_full_disk_is_waited_for(around: Surroundings) -> None:
+    """The trainer would die at every start until somebody makes room, and lose nothing less."""
+    lake = Lake(around.folder / "lake")
+    await publish(around, range(10))
+    for partition in around.broker.partitions("behaviour"):
+        folder = around.folder / "lake" / "behaviour" / str(partition.partition)
+        folder.mkdir(parents=True)
+        last = len(around.broker.log(partition)) - 1
+        (folder / f"{0:020}-{last:020}.draft").symlink_to("/dev/full")
+    received: list[int] = []
+    reader = intake(around, lake, flush_records=10**6)
+    reader.received = received.append
+    async with running(reader):
+        assert await reader.caught_up(20)
+    assert items(lake) == expected(10)
+    assert sum(received) == 10
+
+
+def redriven(around: Surroundings, record: Record, value: bytes | None) -> None:
+    """Send a dead letter back with other bytes, which stand for code that can read them."""
+    about = {
+        "dlq-topic": record.topic,
+        "dlq-partition": record.partition,
+        "dlq-offset": record.offset,
+    }
+    headers = tuple((name, str(what).encode()) for name, what in about.items())
+    around.broker.append("trainer-redrive", Outgoing(record.key, value, headers), 0.0)
+
+
+async def test_what_comes_back_from_the_dead_letters_is_in_the_history_once(
+    around: Surroundings,
+) -> None:
+    """A re-drive would kill the trainer at every start, or bring nothing back."""
+    await publish(around, range(6))
+    records = around.broker.records("behaviour")
+    redriven(around, records[0], encode(viewed("user-1", "item-6", 6)))
+    redriven(around, records[1], b"{no json")
+    model = Record("models", 0, 0, b"m", b"{}", (), 0)
+    redriven(around, model, b"{}")
+    redriven(around, records[2], encode(viewed("user-1", "item-7", 7)))
+    around.broker.append("trainer-redrive", Outgoing(b"k", b"{}", ()), 0.0)
+    path = around.folder / "lake"
+    for _ in range(2):
+        reader = intake(around, Lake(path))
+        async with running(reader):
+            assert await reader.caught_up(20)
+        assert items(Lake(path)) == expected(8)
+        around.broker.committed.clear()
+    letters = [
+        (r.value, header(r.headers, "dlq-topic")) for r in around.broker.records("trainer-dlq")
+    ]
+    assert letters == [(b"{no json", b"behaviour")]
+
+
+async def test_a_product_that_comes_back_does_not_replace_a_newer_one(around: Surroundings) -> None:
+    """A re-drive would bring yesterday's catalogue back, or lose today's."""
+    for n, title in enumerate(["old", "refused", "new"]):
+        product = Product(id="tea", title=title)
+        await around.bus.publish(CATALOG, around_event(CATALOG, product, f"p{n}", START_S))
+    late = encode(around_event(CATALOG, Product(id="tea", title="refused"), "p1", START_S))
+    lake = Lake(around.folder / "lake")
+    log = [r for r in around.broker.records("catalog") if r.value is not None]
+    log_of = around.broker.log(TopicPartition("catalog", log[0].partition))
+    log_of[1] = msgspec.structs.replace(log_of[1], value=b"{no json")
+    redriven(around, log_of[1], late)
+    reader = intake(around, lake)
+    async with running(reader):
+        assert await reader.caught_up(20)
+    assert lake.scan("catalog").collect()["title"].to_list() == ["new"]
+    log_of[2] = msgspec.structs.replace(log_of[2], value=b"{no json")
+    again = intake(around, Lake(around.folder / "another"))
+    around.broker.committed.clear()
+    async with running(again):
+        assert await again.caught_up(20)
+    assert again.lake.scan("catalog").collect()["title"].to_list() == ["refused"]
 
 
 async def test_a_broker_that_is_away_is_waited_for(around: Surroundings) -> None:

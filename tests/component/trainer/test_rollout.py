@@ -156,6 +156,18 @@ class Scene:
         self._append(BEHAVIOUR, clicks, at + 1)
         self.around.clock.advance(60)
 
+    def met_nothing(self, version: str, *, shoppers: int) -> None:
+        """Let so many shoppers get an empty list from a release."""
+        answers = []
+        for n in range(shoppers):
+            decision = Decision(
+                request_id=f"r{n}", service="recommender", scenario="home", rung="current",
+                release=version, shown=(),
+            )  # fmt: skip
+            answers.append((f"shopper-{n}", decision))
+        self._append(DECISIONS, answers, self.around.clock.now() + 1)
+        self.around.clock.advance(60)
+
     def _append(self, topic: Topic[Any], events: list[tuple[str, Any]], at: float) -> None:
         partition = TopicPartition(topic.name, 0)
         first = self.lake.next_offset(partition)
@@ -352,6 +364,21 @@ async def test_a_canary_set_by_hand_is_guarded_and_not_led_on(scene: Scene) -> N
     await scene.look()
     assert (await scene.pointer()).canary is None
     assert (await scene.releases.history(RECOMMEND))[0].change == "taken_back"
+
+
+async def test_a_canary_for_everybody_is_held_against_nobody(scene: Scene) -> None:
+    """A release shown to all by hand would be taken back for what happens with any release."""
+    await scene.live()
+    version = await scene.published()
+    epoch = (await scene.pointer()).epoch
+    await scene.releases.canary(RECOMMEND, version, percent=100, epoch=epoch)
+    await scene.look()
+    scene.met_nothing(version, shoppers=1500)
+    assert await scene.look()
+    assert (await scene.pointer()).canary == version
+    canary = await scene.canaries.get(RECOMMEND)
+    assert canary is not None
+    assert (canary.shoppers, str(canary.finding and canary.finding.action)) == (1500, "wait")
 
 
 async def test_what_cannot_be_promoted_is_taken_back(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.trainer.columns import TABLE_OF
 from services.trainer.history import MERGE_AT, Lake
 from shared.contracts.envelope import utc
+from shared.contracts.errors import Retryable
 from shared.contracts.events import Behaviour, Product, Touched
 from shared.contracts.topics import BEHAVIOUR, CATALOG, wrap
 from shared.runtime.bus.port import Position, Received, TopicPartition
@@ -53,6 +54,23 @@ def test_a_lake_says_itself_where_to_read_on(tmp_path: Path) -> None:
     lake.append(P0, frame(seen(3), seen(5)), 3, 7)
     assert Lake(tmp_path).next_offset(P0) == 8
     assert lake.ranges() == {"behaviour": {"0": [3, 7]}}
+
+
+def test_a_full_disk_is_told_and_leaves_all_as_it_was(tmp_path: Path) -> None:
+    """The trainer would die at every start, or a half-written file take the room that is missing."""
+    lake, folder = Lake(tmp_path), tmp_path / "behaviour" / "0"
+    lake.append(P0, frame(seen(0), seen(1, user="bob")), 0, 1)
+    for first, last in ((0, 1), (2, 2)):
+        (folder / f"{first:020}-{last:020}.draft").symlink_to("/dev/full")
+    with pytest.raises(Retryable, match="No space left"):
+        lake.append(P0, frame(seen(2)), 2, 2)
+    with pytest.raises(Retryable, match="No space left"):
+        lake.erase(["ann"])
+    assert offsets(lake) == [0, 1]
+    assert not list(folder.glob("*.draft"))
+    lake.append(P0, frame(seen(2)), 2, 2)
+    assert lake.erase(["ann"]) == {"behaviour": 2}
+    assert offsets(lake) == [1]
 
 
 def test_offsets_that_are_here_are_refused(tmp_path: Path) -> None:
