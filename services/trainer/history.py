@@ -8,6 +8,7 @@ of a merge, and does not count.
 
 import os
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,7 @@ class Lake:
     """The tables of the lake; every method blocks on the disk.
 
     One process writes; any number may read. `merge` and `erase` must not run while another
-    process reads a table that they change.
+    process reads a table that they change; of the two, one runs at a time.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ class Lake:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Not the event loop's: a task that is cancelled leaves its thread at work.
+        self._rewriting = threading.Lock()
 
     def next_offset(self, partition: TopicPartition) -> int:
         """Return the offset behind the last one that is here; 0 for none."""
@@ -96,11 +99,12 @@ class Lake:
 
         Raises `Retryable` when the disk has no room; what is merged by then stays so.
         """
-        return sum(
-            self._merge(TABLE_OF[topic], folder)
-            for topic in TABLE_OF
-            for folder in self._partitions(topic)
-        )
+        with self._rewriting:
+            return sum(
+                self._merge(TABLE_OF[topic], folder)
+                for topic in TABLE_OF
+                for folder in self._partitions(topic)
+            )
 
     def erase(self, people: Sequence[str]) -> dict[str, int]:
         """Rewrite every file without the rows of `people`; return the rows removed a topic.
@@ -108,16 +112,17 @@ class Lake:
         Raises `Retryable` when the disk has no room; the same call again does what is missing.
         """
         removed: dict[str, int] = {}
-        for topic, table in TABLE_OF.items():
-            if table.people:
-                theirs = pl.any_horizontal(pl.col(table.people).is_in(list(people))).fill_null(
-                    False
-                )
-                for piece in self._all(topic):
-                    gone = self._rewrite(piece, theirs)
-                    if gone:
-                        removed[topic] = removed.get(topic, 0) + gone
+        with self._rewriting:
+            for topic, table in TABLE_OF.items():
+                if gone := self._erase(table, people):
+                    removed[topic] = gone
         return removed
+
+    def _erase(self, table: Table, people: Sequence[str]) -> int:
+        if not table.people:
+            return 0
+        theirs = pl.any_horizontal(pl.col(table.people).is_in(list(people))).fill_null(False)
+        return sum(self._rewrite(piece, theirs) for piece in self._all(table.topic.name))
 
     def _rewrite(self, piece: Piece, theirs: pl.Expr) -> int:
         gone = int(pl.scan_parquet(piece.path).select(theirs.sum()).collect().item() or 0)

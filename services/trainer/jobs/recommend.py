@@ -17,6 +17,7 @@ from services.trainer.dataset import Dataset, dataset
 from services.trainer.history import Lake
 from services.trainer.jobs.task import Folder, Outcome, Progress, Task
 from shared.contracts.artifact import Artifact
+from shared.contracts.errors import Invalid
 from shared.learning.evaluation.splits import Split
 from shared.learning.features.history import History
 from shared.learning.features.interactions import Interactions
@@ -161,8 +162,8 @@ def _reference(plan: Plan, recipe: Recipe) -> Reference | None:
     """Return the release in service, in a form that has not seen the future.
 
     If it was trained before the split, it is asked as it is. If it knows what lies behind the
-    split, its recipe is held against the candidate's on the same past instead, as far as this
-    code can read it.
+    split, its recipe is held against the candidate's on the same past instead. None if there is
+    none, or none that this code can read.
     """
     current = plan.task.current
     if current is None:
@@ -170,13 +171,25 @@ def _reference(plan: Plan, recipe: Recipe) -> Reference | None:
     version = str(current["version"])
     theirs = _recipe_of(plan.task)
     if theirs is None or current["trained_on"].get("until_s", np.inf) <= plan.split_s:
-        bundle = Bundle.from_artifact(plan.folder.current())
-        return Reference(version, transplanted(bundle, plan.data.items, recipe.live_half_life_s))
+        bundle = _bundle_of(plan.folder)
+        if bundle is not None:
+            scorer = transplanted(bundle, plan.data.items, recipe.live_half_life_s)
+            return Reference(version, scorer)
+    if theirs is None:
+        return None
     if replace(theirs, weights=recipe.weights) == recipe:
         return Reference(version, weights=theirs.weights)
     fitted = _fit(plan, plan.split.train, theirs, (0.4, 0.5))
     scorers = sources(fitted, theirs.live_half_life_s)
     return Reference(version, blended(scorers, theirs.weights))
+
+
+def _bundle_of(folder: Folder) -> Bundle | None:
+    """Return the release in service; None if this code cannot read it, which older code made."""
+    try:
+        return Bundle.from_artifact(folder.current())
+    except Invalid:
+        return None
 
 
 def golden(bundle: Bundle) -> list[dict[str, Any]]:

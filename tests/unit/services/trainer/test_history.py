@@ -1,7 +1,10 @@
 """The lake: nothing lost, nothing doubled, whatever a crash left behind."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -71,6 +74,31 @@ def test_a_full_disk_is_told_and_leaves_all_as_it_was(tmp_path: Path) -> None:
     lake.append(P0, frame(seen(2)), 2, 2)
     assert lake.erase(["ann"]) == {"behaviour": 2}
     assert offsets(lake) == [1]
+
+
+def test_two_erasures_do_not_write_one_file_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebalance amid a long erasure begins it anew, and a torn file would be the history's end."""
+    lake, write = Lake(tmp_path), pl.DataFrame.write_parquet
+    lake.append(P0, frame(seen(0), seen(1, user="bob"), seen(2, user="cem")), 0, 2)
+    writing, second, go_on = (threading.Event() for _ in range(3))
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        (second if writing.is_set() else writing).set()
+        assert go_on.wait(20)
+        write(*args, **kwargs)
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", slow)
+    with ThreadPoolExecutor() as threads:
+        erased = [threads.submit(lake.erase, ["ann"])]
+        assert writing.wait(20)
+        erased.append(threads.submit(lake.erase, ["bob"]))
+        at_once = second.wait(0.3)
+        go_on.set()
+        assert [one.result() for one in erased] == [{"behaviour": 1}, {"behaviour": 1}]
+    assert not at_once
+    assert offsets(lake) == [2]
 
 
 def test_offsets_that_are_here_are_refused(tmp_path: Path) -> None:

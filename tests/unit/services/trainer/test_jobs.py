@@ -3,12 +3,16 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.trainer.core.recipe import Recipe
 from services.trainer.jobs import ratings, recommend
 from services.trainer.jobs.task import Folder, Task
+from shared.contracts.artifact import Artifact
 from shared.contracts.errors import Invalid
 from shared.contracts.events import Product
 from shared.contracts.topics import CATALOG
@@ -66,3 +70,29 @@ def test_any_shop_gets_models_or_a_reason(done: list[list[Deed]], products: int,
                 current[job] = {
                     "version": "v1", "trained_on": outcome.trained_on, "card": outcome.card,
                 }  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", [{}, {"recipe": Recipe().to_json()}])
+@pytest.mark.parametrize("until_s", [0.0, 2 * NOW_S])
+def test_a_release_of_other_code_does_not_keep_the_next_one_away(
+    tmp_path: Path, recipe: dict[str, Any], until_s: float
+) -> None:
+    """After an upgrade that changes a model's form no model would ever be trained again."""
+    writer, folder = Writer(tmp_path / "lake"), Folder(tmp_path / "job")
+    for number in range(3):
+        writer.put(CATALOG, Product(id=f"item-{number}", title="a thing"))
+        writer.did(f"user-{number}", f"item-{number}", at=86_400.0 * number)
+        writer.did(f"user-{number}", f"item-{(number + 1) % 3}", at=86_400.0 * (number + 3))
+    current = {"version": "v1", "trained_on": {"until_s": until_s}, "card": recipe}
+    task = Task(
+        job="recommend",
+        lake=str(writer.lake.path),
+        now_s=NOW_S,
+        due=("it is old",),
+        current=current,
+    )
+    folder.write_task(task, Artifact("of-old", {}))
+    outcome, _ = recommend.run(task, writer.lake, folder, lambda *_: None)
+    assert outcome.verdict is not None
+    assert outcome.verdict.passed
+    assert outcome.verdict.reference == ("v1" if recipe else "popularity")
