@@ -10,7 +10,7 @@ from shared.contracts.errors import Invalid
 from shared.learning.arrays import Floats
 from shared.learning.evaluation.judge import Questions
 from shared.learning.evaluation.metrics import Lists, ndcg
-from shared.learning.evaluation.splits import folds, random_per_user
+from shared.learning.evaluation.splits import Split, folds, random_per_user
 from shared.learning.evaluation.tuning import Tuned, random_search
 from shared.learning.features.interactions import Interactions
 from shared.learning.models.biased_factors import BiasedFactors, RatingSettings
@@ -113,12 +113,18 @@ def evaluate_ranking(ratings: Interactions, *, trials: int, seed: int) -> Rankin
         At most so many settings are tried inside the training part.
     seed : int
         Of the splits, the drawing and the models.
+
+    Raises
+    ------
+    Invalid
+        So few ratings that nothing can be held out.
     """
     wanted = replace(ratings, weight=np.ones(len(ratings)))
     split = random_per_user(wanted, 0.25, seed=seed)
+    questions = _questions(split)
     tuned = tune(split.train, trials=trials, seed=seed)
     model = fit_blend(split.train, tuned.best, seed=seed)
-    lists = Questions.of(split.train, split.test).ask(model.scores, PLACES)
+    lists = questions.ask(model.scores, PLACES)
     popularity = np.bincount(split.train.item, minlength=ratings.n_items)
     return RankingResult(tuned, lists, popularity.astype(np.float64))
 
@@ -129,14 +135,11 @@ def tune(events: Interactions, *, trials: int, seed: int) -> Tuned[BlendSettings
     Each is judged by the mean over random tenths of the events that are held out in turn: one
     tenth alone is too noisy to tell good settings apart.
     """
-    inner = [random_per_user(events, 0.1, seed=seed + n) for n in range(1, _INNER + 1)]
-    asked = [Questions.of(split.train, split.test) for split in inner]
+    tenths = [random_per_user(events, 0.1, seed=seed + n) for n in range(1, _INNER + 1)]
+    inner = [(split.train, _questions(split)) for split in tenths]
 
     def score(fit: Callable[[Interactions], Ials | LocalSlim | Blend]) -> float:
-        lists = [
-            questions.ask(fit(split.train).scores, PLACES)
-            for split, questions in zip(inner, asked, strict=True)
-        ]
+        lists = [questions.ask(fit(train).scores, PLACES) for train, questions in inner]
         return float(np.mean([ndcg(one, PLACES).mean() for one in lists]))
 
     ials = random_search(
@@ -149,13 +152,22 @@ def tune(events: Interactions, *, trials: int, seed: int) -> Tuned[BlendSettings
     ).best
     ridges = [replace(START_SLIM, ridge=ridge) for ridge in (400.0, 800.0)]
     slim = max(ridges, key=lambda one: score(lambda train: LocalSlim.fit(train, one)))
-    parts = {id(s.train): _fit_parts(s.train, BlendSettings(ials, slim), seed=seed) for s in inner}
+    parts = {
+        id(train): _fit_parts(train, BlendSettings(ials, slim), seed=seed) for train, _ in inner
+    }
     tried = []
     for share in (0.0, 0.1, 0.2, 0.3, 0.5, 1.0):
         value = score(lambda train, s=share: _mix(parts[id(train)], s, train, seed=seed))  # type: ignore[misc]
         tried.append((BlendSettings(ials, slim, share), value))
     best, value = max(tried, key=lambda trial: trial[1])
     return Tuned(best, value, tuple(tried))
+
+
+def _questions(split: Split) -> Questions:
+    questions = Questions.of(split.train, split.test)
+    if not questions.histories:
+        raise Invalid("too few ratings: of no user can one be held out that may be shown")
+    return questions
 
 
 def draw_ials(rng: np.random.Generator, best: IalsSettings) -> IalsSettings:
@@ -215,7 +227,9 @@ class ErrorResult:
 
 
 def evaluate_errors(ratings: Interactions, *, count: int = 5, seed: int = 0) -> ErrorResult:
-    """Predict each of `count` random folds from the others."""
+    """Predict each of `count` random folds from the others; Invalid for fewer ratings than folds."""
+    if len(ratings) < count:
+        raise Invalid(f"too few ratings: {count} folds need one each")
     squared = np.zeros(len(ratings))
     chosen, errors = [], []
     for test in folds(len(ratings), count, seed=seed):

@@ -81,6 +81,8 @@ class Blend:
         """
         if set(shares) != set(models) or min(shares.values(), default=-1.0) < 0:
             raise Invalid("each model needs a share that is not negative")
+        if not any(shares.values()):
+            raise Invalid("one model at least needs a share above 0")
         kept = {name: model for name, model in models.items() if shares[name] > 0}
         factors = {n: shares[n] / _spread(model, histories) for n, model in kept.items()}
         return cls(kept, factors)

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from shared.contracts.artifact import Artifact
+from shared.contracts.errors import Invalid
 from shared.learning.arrays import Floats, Ints
 from shared.learning.features.history import History
 from shared.learning.models.csr import Csr
@@ -87,4 +88,6 @@ class ItemToItem:
             read.floats("values", -1),
             read.int("n_items"),
         )
+        if len(weights.indptr) - 1 != weights.n_columns:
+            raise Invalid(f"{cls.KIND} needs a row of weights for each of its items")
         return cls(weights, read.float("recency"), read.int("max_history"))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from shared.contracts.errors import Invalid
 from shared.learning.evaluation import offpolicy, splits
 from shared.learning.evaluation.judge import Questions
-from shared.learning.evaluation.ratings import evaluate_errors, read_ratings
+from shared.learning.evaluation.ratings import evaluate_errors, evaluate_ranking, read_ratings
 from shared.learning.evaluation.sequences import Sequences, evaluate
 from shared.learning.evaluation.tuning import random_search
 from shared.learning.features.interactions import Interactions
@@ -189,6 +189,19 @@ def test_errors_come_from_unseen_ratings() -> None:
         20,
     )
     assert evaluate_errors(noise).rmse > 1.9
+
+
+@pytest.mark.parametrize("n", [0, 1, 4, 9])
+def test_too_few_ratings_are_refused(n: int) -> None:
+    """A handful of ratings would end in a stack trace, or in a figure that is none."""
+    few = Interactions(np.arange(n) // 3, np.arange(n) % 3, np.zeros(n), np.ones(n) * 4, 3, 3)
+    with pytest.raises(Invalid, match="too few ratings"):
+        evaluate_ranking(few, trials=1, seed=0)
+    if n < 5:
+        with pytest.raises(Invalid, match="too few ratings"):
+            evaluate_errors(few)
+    else:
+        assert np.isfinite(evaluate_errors(few).of_fold).all()
 
 
 def test_the_command_prints_one_json_line(tmp_path: Path) -> None:

@@ -127,6 +127,25 @@ def test_a_missing_part_is_refused(kind: str) -> None:
             load(Artifact(kind, rest, artifact.meta, artifact.blobs))
 
 
+@pytest.mark.parametrize("kind", ["slim", "item-knn"])
+def test_rows_for_fewer_items_are_refused(kind: str) -> None:
+    """A shopper of one of the last items would get an error page for as long as it is served."""
+    whole = FITS[kind](events(1)).to_artifact()
+    bounds = whole.arrays["indptr"][:-3]
+    arrays = {"indptr": bounds} | {
+        name: whole.arrays[name][: bounds[-1]] for name in ("indices", "values")
+    }
+    with pytest.raises(Invalid, match="a row of weights for each"):
+        load(Artifact(kind, arrays, whole.meta, {}))
+
+
+def test_a_blend_of_nothing_is_refused() -> None:
+    """A blend whose shares were all tuned to 0 would fail at the first shopper instead."""
+    parts = {"a": LocalSlim.fit(events(1), SMALL_SLIM)}
+    with pytest.raises(Invalid, match="above 0"):
+        Blend.fit(parts, {"a": 0.0}, [ANN])
+
+
 @pytest.mark.parametrize("kind", SCORERS)
 def test_no_events_and_no_history_give_finite_scores(kind: str) -> None:
     """The first shopper of a new shop would get an error page."""
