@@ -92,7 +92,7 @@ class ApiKeys:
             return False
         try:
             self._load(load(self._file).api_keys)
-        except (Invalid, OSError):
+        except (Invalid, NotFound, OSError):
             return False
         self._seen = stamp
         return True

@@ -134,6 +134,24 @@ def test_a_file_that_is_gone_changes_nothing_in_a_running_process(tmp_path: Path
     assert live.refresh() is False
 
 
+def test_a_file_that_goes_while_it_is_read_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that is mounted anew in just this moment would end every process."""
+    file = tmp_path / "keys.json"
+    keys.save(file, SECRETS)
+    live = keys.ApiKeys((), file)
+    keys.save(file, SECRETS)
+
+    def gone(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    with monkeypatch.context() as moment:
+        moment.setattr(Path, "read_bytes", gone)
+        assert live.refresh() is False
+    assert live.refresh() is True
+
+
 def test_missing_and_damaged_files_say_what_to_do(tmp_path: Path) -> None:
     """An operator would read a stack trace, with secrets in it."""
     with pytest.raises(NotFound, match="shoploop keys init"):
