@@ -14,7 +14,7 @@ from shared.tools.cli.access import address, api_key
 from shared.tools.load.columns import KINDS, Kind, guessed, kind_of
 from shared.tools.load.files import Table
 from shared.tools.load.rows import Reader
-from shared.tools.load.run import Import, Rejects, state_file
+from shared.tools.load.run import Import, Rejects, native, state_file
 from shared.tools.load.run import Progress as Done
 from shared.tools.load.send import Sender
 from shared.tools.local.paths import default_home
@@ -56,7 +56,7 @@ def load(
     reader = Reader(kind, fields, action=action)
     _show(kind, fields, names)
     if dry_run:
-        _sample(table, reader)
+        _sample(table, reader, kind)
         return
     state = state_file(default_home().root / "imports", file, kind, table.fingerprint())
     progress = Done() if restart else Done.read(state)
@@ -118,11 +118,15 @@ def _show(kind: Kind, fields: dict[str, str], names: list[str]) -> None:
     _console.print(grid)
 
 
-def _sample(table: Table, reader: Reader) -> None:
+def _sample(table: Table, reader: Reader, kind: Kind) -> None:
     for row in table.rows():
         if row.number > _SAMPLE:
             break
+        if row.values is None:
+            _console.print(f"row {row.number}: [red]{row.wrong}[/]")
+            continue
         try:
-            _console.print(f"row {row.number}:", reader.event(row.values or {}))
+            event = row.values if native(row.values, kind) else reader.event(row.values)
+            _console.print(f"row {row.number}:", event)
         except Invalid as error:
             _console.print(f"row {row.number}: [red]{error}[/]")

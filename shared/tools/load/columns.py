@@ -115,7 +115,8 @@ def guessed(columns: Sequence[str], kind: Kind, named: Mapping[str, str]) -> dic
     Raises
     ------
     Invalid
-        `named` speaks of a column or a field that does not exist, or a needed field has none.
+        `named` speaks of a column or a field that does not exist, or a needed field has none;
+        beside a column `data`, which holds whole facts, none is needed.
     """
     found: dict[str, str] = {}
     for column, field in named.items():
@@ -131,7 +132,7 @@ def guessed(columns: Sequence[str], kind: Kind, named: Mapping[str, str]) -> dic
             if match is not None and field not in found:
                 found[field] = match
                 taken.add(match)
-    for group in NEEDED[kind]:
+    for group in () if "data" in columns else NEEDED[kind]:
         if not any(field in found for field in group):
             raise Invalid(
                 f"no column for {' or '.join(group)}; name one with --map COLUMN={group[0]}"

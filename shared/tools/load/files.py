@@ -1,7 +1,9 @@
 """CSV, JSONL and Parquet as rows with their numbers, from any row on, in bounded memory."""
 
+import codecs
+import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,14 +17,19 @@ if TYPE_CHECKING:
 _CHUNK = 5_000
 _JSON = {".jsonl", ".ndjson", ".json"}
 _SEPARATED = {".csv": ",", ".tsv": "\t", ".txt": ","}
+_LONGEST_LINE = 16 << 20
+_LOST = "\ufffd"
+"""What stands for bytes that are no UTF-8."""
+_NOT_UTF8 = "is not UTF-8 text: save it as UTF-8, or convert it with iconv -f GB18030 -t UTF-8"
 
 
 class Numbered(NamedTuple):
-    """A row with its number, from 1; `values` is None where it could not be read."""
+    """A row with its number, from 1; `values` is None where it could not be read, `wrong` says why."""
 
     number: int
     values: dict[str, Any] | None
     text: bytes = b""
+    wrong: str = ""
 
 
 class Table:
@@ -45,14 +52,21 @@ class Table:
             raise Invalid(f"{path.name}: read are .csv, .tsv, .jsonl and .parquet")
 
     def columns(self) -> list[str]:
-        """Return the columns' names; of JSONL those of the first thousand rows."""
+        """Return the columns' names; of JSONL those of the first thousand rows.
+
+        Raises `Invalid` where there are none.
+        """
         if self._ending in _JSON:
             names: dict[str, None] = {}
             for row in self.rows():
                 names |= dict.fromkeys(row.values or ())
                 if row.number >= 1000:
                     break
+            if not names:
+                raise Invalid(f"{self._path.name} holds no JSON objects; one a line is read")
             return list(names)
+        if self._ending in _SEPARATED:
+            return self._header(self._records())
         return list(self._told(lambda: self._frame().collect_schema().names()))
 
     def height(self) -> int:
@@ -60,6 +74,8 @@ class Table:
         if self._ending in _JSON:
             with self._path.open("rb") as file:
                 return sum(bool(line.strip()) for line in file)
+        if self._ending in _SEPARATED:
+            return max(0, sum(1 for _ in self._records()) - 1)
         import polars as pl
 
         return int(self._told(lambda: self._frame().select(pl.len()).collect().item()))
@@ -78,6 +94,9 @@ class Table:
         if self._ending in _JSON:
             yield from self._lines(after)
             return
+        if self._ending in _SEPARATED:
+            yield from self._separated(after)
+            return
         number = after
         for chunk in self._chunks(after):
             for values in chunk.iter_rows(named=True):
@@ -88,7 +107,12 @@ class Table:
         decoder = msgspec.json.Decoder(dict[str, Any])
         number = 0
         with self._path.open("rb") as file:
-            for line in file:
+            while line := file.readline(_LONGEST_LINE):
+                if len(line) == _LONGEST_LINE:
+                    raise Invalid(
+                        f"{self._path.name} has a line beyond 16 MiB; one row a line is read"
+                    )
+                line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.strip():
                     continue
                 number += 1
@@ -97,7 +121,36 @@ class Table:
                 try:
                     yield Numbered(number, decoder.decode(line), line)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    yield Numbered(number, None, line)
+                    yield Numbered(number, None, line, "no JSON object")
+
+    def _separated(self, after: int) -> Iterator[Numbered]:
+        records = self._records()
+        names = self._header(records)
+        for number, record in enumerate(records, 1):
+            if number > after:
+                yield _row(number, names, record)
+
+    def _records(self) -> Iterator[list[str] | csv.Error]:
+        """Yield the fields of each record, or why it is none; blank lines are no records."""
+        # As text: an id such as 007 must stay one.
+        with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.reader(file, delimiter=_SEPARATED[self._ending])
+            while True:
+                try:
+                    if record := next(reader):
+                        yield record
+                except csv.Error as error:
+                    yield error
+                except StopIteration:
+                    return
+
+    def _header(self, records: Iterator[list[str] | csv.Error]) -> list[str]:
+        names = next(records, None)
+        if not isinstance(names, list):
+            raise Invalid(f"{self._path.name} has no line with the names of its columns")
+        if any(_LOST in name for name in names):
+            raise Invalid(f"{self._path.name} {_NOT_UTF8}")
+        return [name if name not in names[:n] else f"{name}_{n}" for n, name in enumerate(names)]
 
     def _chunks(self, after: int) -> "Iterator[pl.DataFrame]":
         frame = self._frame().slice(after)
@@ -108,15 +161,7 @@ class Table:
     def _frame(self) -> "pl.LazyFrame":
         import polars as pl
 
-        if self._ending == ".parquet":
-            return pl.scan_parquet(self._path)
-        # As text: an id such as 007 must stay one.
-        return pl.scan_csv(
-            self._path,
-            separator=_SEPARATED[self._ending],
-            infer_schema=False,
-            encoding="utf8-lossy",
-        )
+        return pl.scan_parquet(self._path)
 
     def _told(self, step: Any) -> Any:
         import polars as pl
@@ -125,3 +170,17 @@ class Table:
             return step()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise Invalid(f"{self._path.name} cannot be read: {error}") from error
+
+
+def _row(number: int, names: Sequence[str], record: list[str] | csv.Error) -> Numbered:
+    if isinstance(record, csv.Error):
+        return Numbered(number, None, wrong=f"{record}; is a quotation mark left open?")
+    text = ",".join(record).encode()
+    if any(_LOST in field for field in record):
+        return Numbered(number, None, text, _NOT_UTF8)
+    if any(record[len(names) :]):
+        wrong = f"{len(record)} fields for {len(names)} columns; is a quotation mark missing?"
+        return Numbered(number, None, text, wrong)
+    return Numbered(
+        number, {name: field or None for name, field in zip(names, record, strict=False)}
+    )

@@ -1,5 +1,7 @@
 """One row of a file → one event in the collector's own shape."""
 
+import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +21,7 @@ _ACTIONS: dict[str, str] = {
 }
 _NO = frozenset({"0", "false", "no", "n", "f", "out of stock", "unavailable"})
 _PATH_MARKS = (" > ", ">", "|", "/")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _NOTHING = frozenset({"", "null", "none", "nan", "na", "n/a"})
 
 
@@ -58,10 +61,18 @@ class Reader:
         text = self._text(row, field)
         if text is None:
             return None
+        if _THOUSANDS.fullmatch(text):
+            raise Invalid(
+                f"{text!r} may be a thousand times the other: write it without the comma",
+                field=self._fields[field],
+            )
         try:
-            return float(text.replace(",", ".") if text.count(",") == 1 else text)
+            number = float(text.replace(",", ".") if text.count(",") == 1 else text)
         except ValueError:
-            raise Invalid(f"{text!r} is not a number", field=self._fields[field]) from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise Invalid(f"{text!r} is not a number", field=self._fields[field])
+        return number
 
     def _cents(self, row: Row, field: str) -> int | None:
         exact = self._number(row, f"{field}_cents") if f"{field}_cents" in self._fields else None
@@ -111,7 +122,7 @@ class Reader:
             id=self._text(row, "id"),
             title=self._text(row, "title"),
             description=self._text(row, "description"),
-            category=_path(self._text(row, "category")),
+            category=self._category(row),
             brand=self._text(row, "brand"),
             price_cents=self._cents(row, "price"),
             currency=self._text(row, "currency"),
@@ -122,6 +133,13 @@ class Reader:
             attributes=self._rest(row) or None,
         )
         return {"data": fact}
+
+    def _category(self, row: Row) -> list[str] | None:
+        column = self._fields.get("category")
+        value = row.get(column) if column is not None else None
+        if isinstance(value, list):
+            return [str(part) for part in value if part]
+        return _path(self._text(row, "category"))
 
     def _orders(self, row: Row) -> dict[str, Any]:
         item = self._text(row, "item")
@@ -152,6 +170,11 @@ class Reader:
 
     def _pieces(self, row: Row) -> int | None:
         quantity = self._number(row, "quantity")
+        if quantity is not None and quantity < 0:
+            raise Invalid(
+                f"{quantity:g} is no quantity; what came back is an order with the status returned",
+                field=self._fields["quantity"],
+            )
         return None if quantity is None else max(1, round(quantity))
 
     def _rest(self, row: Row) -> dict[str, str]:
@@ -180,10 +203,10 @@ def moment(text: str, column: str) -> str:
 
 
 def _of_number(number: float) -> datetime:
-    while abs(number) > 1e11:
-        number /= 1000
-    if number < 1e8:
+    if not 1e8 <= number < 1e20:
         raise ValueError
+    while number > 1e11:
+        number /= 1000
     return datetime.fromtimestamp(number, UTC)
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +17,14 @@ from shared.tools.load.send import Answer
 
 BATCH = 1000
 _BATCH_BYTES = 700_000
+_ORDER_LINES = 2000
+_NATIVE: dict[Kind, tuple[str, ...]] = {
+    "behaviour": ("items",),
+    "catalog": ("titles", "tags", "attributes"),
+    "orders": ("lines",),
+    "shoppers": ("identifiers", "traits"),
+}
+"""What has parts in the collector's own shapes, and in no table."""
 
 
 class Send(Protocol):
@@ -51,12 +59,16 @@ class Progress(msgspec.Struct):
 
 
 class Made(NamedTuple):
-    """A row and what it became: the event, or why it became none."""
+    """A row and what it became: the event, or why it became none.
+
+    `order` is that of which the row may be one line among several.
+    """
 
     row: Numbered
     event: dict[str, Any] | None
     reason: str = ""
     field: str | None = None
+    order: tuple[Any, ...] | None = None
 
 
 class Rejects:
@@ -111,20 +123,16 @@ class Import:
 
     def _made(self, row: Numbered) -> Made:
         if row.values is None:
-            return Made(row, None, "no JSON object")
+            return Made(row, None, row.wrong)
+        stamp = f"import-{self.kind}-{self.stamp}-{row.number}"
+        if native(row.values, self.kind):
+            return Made(row, _stamped(row.values, stamp, self.kind))
         try:
-            return Made(row, self._event(row))
+            event = {"id": stamp, **self.reader.event(row.values)}
         except Invalid as error:
             return Made(row, None, error.reason, error.field)
-
-    def _event(self, row: Numbered) -> dict[str, Any]:
-        assert row.values is not None
-        native = isinstance(row.values.get("data"), dict) or isinstance(
-            row.values.get("items"), list
-        )
-        event = dict(row.values) if native else self.reader.event(row.values)
-        event.setdefault("id", f"import-{self.kind}-{self.stamp}-{row.number}")
-        return event
+        fact = event["data"]
+        return Made(row, event, order=(fact.get("order_id"), fact.get("status")))
 
     def _send(self, batch: Sequence[Made]) -> None:
         good = [m for m in batch if m.event is not None]
@@ -143,8 +151,8 @@ def batches(made: Iterator[Made]) -> Iterator[list[Made]]:
     """Cut into batches of at most 1,000 events and 700 kB, which the door takes at once."""
     batch: list[Made] = []
     size = 0
-    for one in made:
-        weight = len(msgspec.json.encode(one.event)) if one.event else 100
+    for whole in made:
+        one, weight = _weighed(whole)
         if batch and (len(batch) >= BATCH or size + weight > _BATCH_BYTES):
             yield batch
             batch, size = [], 0
@@ -152,6 +160,13 @@ def batches(made: Iterator[Made]) -> Iterator[list[Made]]:
         size += weight
     if batch:
         yield batch
+
+
+def _weighed(made: Made) -> tuple[Made, int]:
+    weight = len(msgspec.json.encode(made.event)) if made.event else 0
+    if weight <= _BATCH_BYTES:
+        return made, weight or 100
+    return Made(made.row, None, f"{weight} bytes; an event has at most {_BATCH_BYTES}"), 100
 
 
 def merged(made: Iterator[Made]) -> Iterator[Made]:
@@ -172,10 +187,23 @@ def merged(made: Iterator[Made]) -> Iterator[Made]:
 
 
 def _same_order(a: Made, b: Made) -> bool:
-    if a.event is None or b.event is None:
+    if a.event is None or a.order is None or a.order != b.order:
         return False
-    x, y = a.event["data"], b.event["data"]
-    return bool(x.get("order_id") == y.get("order_id") and x.get("status") == y.get("status"))
+    return len(a.event["data"].get("lines", ())) < _ORDER_LINES
+
+
+def native(values: Mapping[str, Any], kind: Kind) -> bool:
+    """Whether a row is an event in the collector's own shape already."""
+    return isinstance(values.get("data"), dict) or any(
+        isinstance(values.get(part), (dict, list)) for part in _NATIVE[kind]
+    )
+
+
+def _stamped(values: Mapping[str, Any], stamp: str, kind: Kind) -> dict[str, Any]:
+    """Return the event with an id; a product's own is not the event's."""
+    if kind == "catalog" and "data" not in values:
+        return {"id": stamp, "data": values}
+    return {"id": stamp, **values}
 
 
 def state_file(folder: Path, path: Path, kind: Kind, stamp: str) -> Path:

@@ -24,7 +24,9 @@ class Door:
             raise ConnectionError("killed")
         self.batches.append(events)
         bad = [
-            i for i, e in enumerate(events) if "items" not in e["data"] and "lines" not in e["data"]
+            i
+            for i, e in enumerate(events)
+            if "data" in e and "items" not in e["data"] and "lines" not in e["data"]
         ]
         return Answer(len(events) - len(bad), 0, [Told(i, "no items", "data.items") for i in bad])
 
@@ -88,7 +90,7 @@ def test_times_in_the_usual_spellings(text, expected):
     assert moment(text, "t") == expected
 
 
-@pytest.mark.parametrize("text", ["yesterday", "12", "2024-13-01"])
+@pytest.mark.parametrize("text", ["yesterday", "12", "2024-13-01", "inf", "1e400", "-5e11"])
 def test_what_is_no_time_is_refused_with_its_column(text):
     """A silently wrong date is worse than a refused row."""
     with pytest.raises(Invalid) as caught:
@@ -219,3 +221,112 @@ def test_the_sender_waits_for_a_collector_that_is_full_or_away():
     answers[:] = [httpx.Response(401)]
     with pytest.raises(Invalid, match="401"):
         sender.send([{}])
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "fact"),
+    [
+        (
+            "orders",
+            {"userid": "anna", "order_id": "o1", "status": "placed", "lines": [{"item_id": "p1"}]},
+            None,
+        ),
+        ("orders", {"id": "x", "data": {"order_id": "o1", "status": "paid", "lines": []}}, None),
+        (
+            "catalog",
+            {"id": "p1", "title": "牛奶", "category": ["食品", "奶"], "tags": ["new"]},
+            {"id": "p1", "title": "牛奶", "category": ["食品", "奶"], "tags": ["new"]},
+        ),
+        (
+            "shoppers",
+            {"user": "anna", "identifiers": {"email": "a@b"}, "personalised": False},
+            None,
+        ),
+    ],
+)
+def test_events_in_our_own_shape_are_sent_as_they_are(tmp_path, kind, row, fact):
+    """An order would lose its lines, a product its path and a person the wish to be left alone."""
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    door = Door()
+    job(path, door, kind=kind).run(lambda rows: None)
+    expected = row if fact is None else {"data": fact}
+    assert [{k: v for k, v in e.items() if k in expected} for e in door.events] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "field"),
+    [
+        ("inf,1", "qty"),
+        ("1e400,1", "qty"),
+        ("-3,1", "qty"),
+        ('1,"1,234"', "price"),
+        ("1,inf", "price"),
+    ],
+)
+def test_a_number_that_may_be_wrong_costs_its_row_and_no_more(tmp_path, cell, field):
+    """A price off by a thousand, or a return that counts as a sale, is found months later."""
+    path = tmp_path / "x.csv"
+    path.write_text(f"user,item,qty,price\na,p,{cell}\nb,q,2,0\n")
+    done = job(path, Door()).run(lambda rows: None)
+    assert (done.accepted, done.rejected) == (1, 1)
+    with path.with_suffix(".rejects.csv").open() as file:
+        assert [(t["row"], t["field"]) for t in csv.DictReader(file)] == [("1", field)]
+
+
+def test_lines_that_are_no_rows_are_refused_one_by_one(tmp_path):
+    """One comma too many, or one name in an old encoding, must not stop ten million rows."""
+    path = tmp_path / "x.csv"
+    lines = [b"user,item,query", b"a,p,one", b"b,p,two,more", b"c,p", b"", b"d,p,,",
+             b"e,p," + "牛奶".encode("gbk"), "f,p,牛奶".encode(), b'g,"p' + b"x" * 200_000]  # fmt: skip
+    path.write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
+    door = Door()
+    done = job(path, door).run(lambda rows: None)
+    assert [(e["userid"], e["data"].get("query")) for e in door.events] == [
+        ("a", "one"), ("c", None), ("d", None), ("f", "牛奶"),
+    ]  # fmt: skip
+    assert (done.done, done.rejected, Table(path).height()) == (7, 3, 7)
+    with path.with_suffix(".rejects.csv").open() as file:
+        reasons = {t["row"]: t["reason"] for t in csv.DictReader(file)}
+    assert reasons.keys() == {"2", "5", "7"}
+    assert "4 fields for 3 columns" in reasons["2"]
+    assert "UTF-8" in reasons["5"]
+    assert "quotation mark" in reasons["7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.csv", "user,item,名称\n".encode("gbk"), "UTF-8"),
+        ("x.csv", "user,item\n".encode("utf-16"), "UTF-8"),
+        ("x.csv", b"", "names of its columns"),
+        ("x.json", b'[{"user": "a", "item": "p"}]', "one a line"),
+        ("x.jsonl", b"x" * (17 << 20), "16 MiB"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path, name, content, reason):
+    """A Chinese shop's export from a spreadsheet is GBK; its names would arrive as question marks."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(Invalid, match=reason):
+        Table(path).columns()
+
+
+def test_a_row_too_large_for_the_door_is_refused_alone(tmp_path):
+    """The door turns such a request away, and the import would stop there each time."""
+    path = tmp_path / "x.jsonl"
+    rows = [{"user": "a", "item": "p", "query": "x" * 800_000}, {"user": "b", "item": "p"}]
+    path.write_bytes(b"\xef\xbb\xbf" + "\n".join(map(json.dumps, rows)).encode())
+    door = Door()
+    done = job(path, door).run(lambda rows: None)
+    assert (done.accepted, done.rejected) == (1, 1)
+    assert [e["userid"] for e in door.events] == ["b"]
+
+
+def test_an_endless_order_is_cut(tmp_path):
+    """A wrong column for the order's id would gather the whole file in memory."""
+    path = tmp_path / "x.csv"
+    path.write_text("order_id,status,item\n" + "o1,paid,p\n" * 4100)
+    door = Door()
+    job(path, door, kind="orders").run(lambda rows: None)
+    assert [len(e["data"]["lines"]) for e in door.events] == [2000, 2000, 100]
