@@ -17,6 +17,7 @@ ALLOWED_DTYPES = frozenset(
     {"|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8"}
 )
 MAX_BYTES = 8 << 30
+MAX_SIDES = 32
 Json = Any
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -103,8 +104,8 @@ def check(contents: Contents, *, max_bytes: int = MAX_BYTES) -> None:
     Raises
     ------
     Invalid
-        Unknown format or type, a shape that does not match its length, two parts of one name,
-        or more than `max_bytes` in all.
+        Unknown format or type, a shape that does not match its length or that no array has, two
+        parts of one name, or more than `max_bytes` in all.
     """
     if contents.format != FORMAT:
         raise Invalid(f"format {contents.format} is not known here; this code reads {FORMAT}")
@@ -121,6 +122,9 @@ def check(contents: Contents, *, max_bytes: int = MAX_BYTES) -> None:
         # math.prod is exact: numpy's product of a hostile shape could wrap around to the length.
         if math.prod(part.shape) * np.dtype(part.dtype).itemsize != part.bytes:
             raise Invalid(f"shape {part.shape} does not match {part.bytes} bytes", field=part.name)
+        # An array of no bytes may have sides, and numpy bounds these too.
+        if len(part.shape) > MAX_SIDES or math.prod(n or 1 for n in part.shape) > MAX_BYTES:
+            raise Invalid(f"no array has the shape {part.shape}", field=part.name)
 
 
 def unpack(contents: Contents, content: bytes | bytearray | memoryview) -> Artifact:

@@ -82,6 +82,8 @@ def test_every_truncation_is_noticed(length: int) -> None:
     [
         ({"shape": (3, 3)}, "does not match"),
         ({"shape": (2**33, 2**31)}, "does not match"),
+        ({"bytes": 0, "shape": (0, 2**62, 2**62)}, "no array"),
+        ({"bytes": 0, "shape": (0,) * 70}, "no array"),
         ({"dtype": "|O"}, "not allowed"),
         ({"bytes": 7 << 30, "shape": (7 << 28,)}, "exceed"),
     ],
