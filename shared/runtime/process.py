@@ -23,7 +23,7 @@ from shared.runtime.delivery import BackOff
 from shared.runtime.follow import ViewLoop
 from shared.runtime.http import Readiness, make_app
 from shared.runtime.keys import ApiKeys, Secrets, load, load_or_generate
-from shared.runtime.loop import WorkLoop
+from shared.runtime.loop import Limits, WorkLoop
 from shared.runtime.ports import OpenPorts, open_ports
 from shared.runtime.server import Listener
 from shared.runtime.settings import Settings, read
@@ -185,12 +185,18 @@ class _Runner:
 
     def _loops(self, app: App) -> list[WorkLoop | ViewLoop]:
         ports, service = self._opened.ports, self._service
+        # Requests may take half of the time before, and what is flushed needs some after.
+        limits = Limits(hand_over_s=self._settings.shutdown_s / 3)
         loops: list[WorkLoop | ViewLoop] = []
         if app.handlers:
             group = service.name if app.group is None else f"{service.name}-{app.group}"
-            loops.append(WorkLoop(ports.bus, service, app.handlers, clock=ports.clock, group=group))
+            loops.append(
+                WorkLoop(
+                    ports.bus, service, app.handlers, clock=ports.clock, group=group, limits=limits
+                )
+            )
         if app.views:
-            loops.append(ViewLoop(ports.bus, service, app.views, clock=ports.clock))
+            loops.append(ViewLoop(ports.bus, service, app.views, clock=ports.clock, limits=limits))
         for loop in loops:
             self._readiness.checks.append(Check(type(loop).__name__, _asking(loop.unready)))
         if loops:

@@ -22,11 +22,15 @@ DEADLINE_S = 60.0
 NOWHERE = {"SHOPLOOP_KAFKA": "127.0.0.1:1", "SHOPLOOP_REDIS": "redis://127.0.0.1:1/0"}
 PROGRAM = """
 import asyncio, sys
+from dataclasses import replace
 from fastapi import APIRouter
 from shared.contracts.errors import Retryable
 from shared.contracts.service import Process, Route, Service
 from shared.contracts.topics import BEHAVIOUR
+from shared.runtime import process as runtime
 from shared.runtime.app import App
+from shared.runtime.bus.memory import MemoryBroker, MemoryBus
+from shared.runtime.bus.records import Outgoing
 from shared.runtime.process import run
 from shared.runtime.settings import Settings
 
@@ -34,21 +38,37 @@ SERVICE = Service(
     "hello", "Says hello.",
     (
         Process("http", "Answers.", 1), Process("worker", "Reads."), Process("broken", "Fails."),
-        Process("unready", "Waits for a broker."),
+        Process("unready", "Waits for a broker."), Process("stuck", "Reads and never ends."),
     ),
     reads=(BEHAVIOUR,),
     routes=(Route("GET", "/v1/slow", "open", "Answers after a while."),),
 )
+
+def with_a_record_in_memory(service, settings, secrets):
+    broker = MemoryBroker()
+    broker.append("behaviour", Outgoing(b"k", None, ()), 0.0)
+    opened = open_ports(service, settings, secrets)
+    bus = MemoryBus(broker, service, clock=opened.ports.clock)
+    return replace(opened, ports=replace(opened.ports, bus=bus))
+
+if sys.argv[1:] == ["stuck"]:
+    open_ports, runtime.open_ports = runtime.open_ports, with_a_record_in_memory
+    runtime.admin.ensure_topics = lambda *_, **__: []
 
 def build(process, settings, ports):
     async def fail():
         await asyncio.sleep(0.1)
         raise ZeroDivisionError("planted")
     async def read(batch): pass
+    async def hang(batch):
+        print("handling", flush=True)
+        await asyncio.Event().wait()
     async def stop(): print("flushed", flush=True)
     async def wait_for_redis(): await ports.kv.epoch()
     if process == "broken":
         return App(tasks={"fail": fail}, stop=stop)
+    if process == "stuck":
+        return App(handlers={BEHAVIOUR: hang}, stop=stop)
     if process == "unready":
         return App(handlers={BEHAVIOUR: read}, stop=stop)
     if process == "worker":
@@ -160,6 +180,16 @@ def test_a_worker_without_its_broker_waits_and_says_so(start: Start) -> None:
     assert run.end(signal.SIGTERM)[0] == 0
 
 
+def test_a_handler_that_does_not_end_is_abandoned_in_time(start: Start) -> None:
+    """Whoever waits would cost all others what they have to flush, and each deploy look like a crash."""
+    run = start("stuck", SHOPLOOP_SHUTDOWN_S="3")
+    assert run.process.stdout is not None
+    assert run.process.stdout.readline() == "handling\n"
+    code, output, lines = run.end(signal.SIGTERM)
+    assert (code, output) == (0, "flushed\n")
+    assert lines[-1]["event"] == "stopped"
+
+
 def test_a_failed_part_ends_the_process_loudly(start: Start) -> None:
     """A process would live on without the part that does its work."""
     code, output, lines = start("broken").end()
@@ -190,7 +220,7 @@ def test_a_request_under_way_is_finished(start: Start) -> None:
 @pytest.mark.parametrize(
     ("process", "settings", "says"),
     [
-        ("", {}, "usage: python -m services.hello {http,worker,broken,unready}"),
+        ("", {}, "usage: python -m services.hello {http,worker,broken,unready,stuck}"),
         ("nothing", {}, "usage:"),
         ("http", {"SHOPLOOP_LOG_LEVEL": "loud"}, "SHOPLOOP_LOG_LEVEL='loud'"),
         ("http", {"SHOPLOOP_ENVIRONMENT": "production"}, "shoploop keys init"),
