@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -81,6 +82,7 @@ def erasure_handler(service: Service, ports: Ports, clear: Clear) -> Handler:
     It calls `clear` for each person to be forgotten and answers with what that removed. `clear`
     may be called again for the same person.
     """
+    unanswered: dict[str, Counter[str]] = {}
 
     async def handle(batch: Sequence[Received[Any]]) -> None:
         for received in batch:
@@ -88,11 +90,14 @@ def erasure_handler(service: Service, ports: Ports, clear: Clear) -> Handler:
             if request is None or request.data.service is not None:
                 continue
             user = UserId(request.data.user)
-            removed = await clear(user, tuple(AnonId(a) for a in request.data.anonids))
+            # Cleared again after an answer that did not get out, there is nothing left to count.
+            removed = unanswered.setdefault(request.id, Counter())
+            removed.update(await clear(user, tuple(AnonId(a) for a in request.data.anonids)))
             answer = answered(
                 ports.clock, service.name, user, request.id, removed, request.traceparent
             )
             await ports.bus.publish(ERASURES, answer)
+            del unanswered[request.id]
             _log.info("forgot a person", **{f"removed_{what}": n for what, n in removed.items()})
 
     return handle

@@ -85,6 +85,22 @@ async def test_services_answer_with_what_they_removed(notes: Component) -> None:
     assert got == ("notes", {"notes": 2})
 
 
+@pytest.mark.parametrize("appended", [False, True])
+async def test_an_answer_that_is_tried_again_says_the_same(
+    notes: Component, appended: bool
+) -> None:
+    """The shop would read that nothing was removed, because Kafka was away for a moment."""
+    request = Erasure(user=ANN, anonids=(AnonId("a1"), AnonId("a2")))
+    await notes.settle()
+    envelope = notes.envelope(ERASURES, request)
+    await notes.around.bus.publish(ERASURES, envelope)
+    notes.around.broker.fail_next_publish(3, appended=appended)
+    await notes.settle()
+    said = [e.data for e in notes.published(ERASURES) if e.causedby == envelope.id]
+    assert said == [Erasure(user=ANN, service="notes", removed={"notes": 2})] * len(said)
+    assert len(said) == (4 if appended else 1)
+
+
 async def test_an_interrupted_request_is_asked_again(notes: Component) -> None:
     """A person would stay half forgotten after Kafka was away for a moment."""
     notes.around.broker.fail_next_publish(1, appended=False)
