@@ -31,6 +31,8 @@ Read = Callable[[bytes, Scope], Parsed[Any]]
 Seal = Callable[[Parsed[Any], bool], Awaitable[Parsed[Any]]]
 _JSON = (b"content-type", b"application/json")
 _LEVELS: tuple[Ack, ...] = ("memory", "disk", "kafka")
+_AGENT = 512
+"""Bytes of a user agent that are looked at, and kept in a cache."""
 _OUTCOMES = ("accepted", "duplicate", "rejected", "shed")
 
 
@@ -82,7 +84,7 @@ class Desk:
             now=datetime.fromtimestamp(now_s, UTC),
             now_s=now_s,
             browser=browser,
-            agent=agent_score(agent and agent.decode("latin-1")) if browser else 0.0,
+            agent=agent_score(agent and agent[:_AGENT].decode("latin-1")) if browser else 0.0,
             gpc=gpc == b"1",
             oldest=self._oldest if browser else None,
             traceparent=None if trace is None else str(trace),

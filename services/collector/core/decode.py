@@ -33,7 +33,7 @@ class _Shape(msgspec.Struct):
 
 
 class _Wrapped(msgspec.Struct):
-    events: list[msgspec.Raw]
+    events: list[msgspec.Raw] | None = None
     sentat: datetime | None = None
 
 
@@ -87,7 +87,7 @@ class Shape(Generic[E]):
         Invalid
             The body as a whole cannot be read: not JSON, or too many events.
         """
-        if body[:64].lstrip()[:1] == b"[":
+        if body.lstrip()[:1] == b"[":
             try:
                 events = self._many.decode(body)
             except _UNREADABLE:
@@ -106,19 +106,18 @@ class Shape(Generic[E]):
 
     def _object(self, body: bytes) -> Parsed[E]:
         """Read a list under `events`, a flat event, or one that is at fault."""
-        if b'"events"' in body:
-            try:
-                wrapped = _wrapped.decode(body)
-            except _UNREADABLE:
-                pass
-            else:
-                parsed = self._each(wrapped.events)
-                parsed.sent_at = wrapped.sentat
-                return parsed
         try:
-            raw = _raw.decode(body)
+            wrapped = _wrapped.decode(body) if b'"events"' in body else _Wrapped()
+            raw = _raw.decode(body) if wrapped.events is None else None
+        except msgspec.ValidationError as error:
+            reason, field = place_of(error)
+            raise Invalid(reason, field=field) from error
         except _UNREADABLE as error:
             raise _not_json(error) from error
+        if raw is None:
+            parsed = self._each(wrapped.events or ())
+            parsed.sent_at = wrapped.sentat
+            return parsed
         parsed = self._each([raw])
         parsed.single = True
         return parsed

@@ -338,3 +338,16 @@ async def test_a_person_is_forgotten_at_this_door(collector, around):
     assert service.tombstones(IDENTITIES) == ["a1"]
     (request,) = await published(service, ERASURES, 1)
     assert (request.data.user, request.data.service) == (user, None)
+
+
+async def test_a_user_agent_is_kept_no_longer_than_it_tells_something(collector, monkeypatch):
+    """Four thousand agents of a megabyte each in a cache would end the process."""
+    looked_at = []
+    monkeypatch.setattr(
+        "services.collector.intake.agent_score", lambda agent: looked_at.append(agent) or 0.0
+    )
+    service = await collector()
+    page = service.client("events")
+    headers = {"user-agent": "Mozilla/5.0 " + "x" * 50_000}
+    assert (await page.post("/v1/events", json=VIEW, headers=headers)).status_code == 202
+    assert len(looked_at[0]) <= 512

@@ -64,6 +64,23 @@ def test_a_person_by_another_name_is_a_fault(name, ours, around):
         assert ours in parsed.faults[0].reason
 
 
+@pytest.mark.parametrize(
+    ("wrong", "field"), [({"sentat": "yesterday"}, "sentat"), ({"events": "none"}, "events")]
+)
+def test_what_is_wrong_with_a_batch_as_a_whole_is_named(wrong, field):
+    """Its sender would be told that an event lacks its action, and look for it in all of them."""
+    batch = {"events": [{"anonid": "a", **VIEW}], **wrong}
+    with pytest.raises(Invalid) as caught:
+        NATIVE.parse(json.dumps(batch).encode())
+    assert caught.value.field == field
+
+
+def test_a_list_is_a_list_however_far_it_is_set_in():
+    """A pretty printer's blanks must not turn a hundred events into one that is no object."""
+    parsed = NATIVE.parse(b" " * 300 + json.dumps([{"anonid": "a", **VIEW}]).encode())
+    assert len(parsed.events) == 1
+
+
 def test_nobodys_event_is_taken():
     """A shopper who refused all ids still counts for what is popular."""
     parsed = NATIVE.parse(json.dumps([VIEW, {"userid": "u", **VIEW}]).encode())
