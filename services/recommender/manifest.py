@@ -63,8 +63,8 @@ BUILT = Key(
     about="There once the views have been built from the log.",
     bound="one byte",
 )
-PERSONAL = (HISTORY, MARKS, BOUGHT, OPTED_OUT)
-"""Key spaces of which each key belongs to one person."""
+DEEDS = (HISTORY, MARKS, BOUGHT)
+"""Key spaces of what one person did; whether it may be used follows the topic of shoppers alone."""
 
 SERVICE = Service(
     name="recommender",
@@ -90,7 +90,7 @@ SERVICE = Service(
         Route("GET", "/v1/ratings/{user}/{item}", "serve", "A predicted rating with its parts."),
         Route("GET", "/v1/explanations/{request_id}", "serve", "Why a list was as it was."),
     ),
-    keys=(*PERSONAL, EXPLANATION, BUILT),
+    keys=(*DEEDS, OPTED_OUT, EXPLANATION, BUILT),
     models=(
         ModelUse(RECOMMEND, "what is popular now, else the newest items in stock"),
         ModelUse(RATINGS, "answers 503 until there is one"),

@@ -11,11 +11,11 @@ from services.recommender.core.person import Row, Rows
 from services.recommender.manifest import (
     BOUGHT,
     BUILT,
+    DEEDS,
     EXPLANATION,
     HISTORY,
     MARKS,
     OPTED_OUT,
-    PERSONAL,
 )
 from shared.contracts.errors import Retryable
 from shared.contracts.service import Key
@@ -88,9 +88,9 @@ class People:
         return await answer
 
     async def forget(self, person: str) -> int:
-        """Remove all that is kept of the person; return how many keys there were."""
+        """Remove all that is kept of what the person did; return how many keys there were."""
         pipeline = self._kv.pipeline()
-        for key in PERSONAL:
+        for key in DEEDS:
             pipeline.delete(key, person)
         return sum(await pipeline.execute())
 

@@ -1,8 +1,8 @@
 import pytest
 
-from services.recommender.manifest import BOUGHT, HISTORY
-from shared.contracts.events import Erasure, Line, Order
-from shared.contracts.topics import ERASURES
+from services.recommender.manifest import BOUGHT, BUILT, HISTORY, OPTED_OUT
+from shared.contracts.events import Erasure, Line, Order, Shopper
+from shared.contracts.topics import ERASURES, SHOPPERS
 from tests.component.recommender.conftest import GROCER, Shop, bundle
 
 
@@ -80,6 +80,32 @@ async def test_a_forgotten_person_leaves_nothing(grocer: Shop) -> None:
     assert response.status_code == 404
     answer = next(e.data for e in grocer.worker.published(ERASURES) if e.data.service)
     assert answer.removed == {"views": 3, "explanations": 1}
+
+
+async def test_who_comes_back_after_being_forgotten_is_asked_anew(grocer: Shop) -> None:
+    """A no to personalisation would be overruled by an older wish that is read, or read again, later."""
+    ann = grocer.user("ann")
+    http, worker = grocer.http, grocer.worker
+    await worker.publish(SHOPPERS, Shopper(user=ann, personalised=False))
+    await worker.publish(ERASURES, Erasure(user=ann))
+    await worker.settle()
+    await grocer.does("ann", "view_item", "bread")
+    assert (await grocer.get("/v1/recommendations/ann"))["personalised"] is False
+    from fakeredis import FakeAsyncRedis
+
+    await FakeAsyncRedis(server=grocer.around.redis).flushall()
+    await grocer.does("eve", "view_item", "jam")
+
+    async def ready() -> bool:
+        return await worker.ports.kv.get(BUILT) is not None
+
+    await grocer.eventually(ready)
+    await grocer.does("ann", "view_item", "bread")
+    assert (await grocer.get("/v1/recommendations/ann"))["personalised"] is False
+    # Who is forgotten leaves no wish behind either.
+    await grocer.around.bus.tombstone(SHOPPERS, ann)
+    await worker.settle()
+    assert await http.ports.kv.get(OPTED_OUT, ann) is None
 
 
 async def test_a_redis_that_forgot_is_filled_again(grocer: Shop) -> None:
