@@ -334,3 +334,26 @@ async def test_an_ended_job_leaves_nothing_on_the_disk(
     monkeypatch.setattr(child, "run", die)
     assert (await scene.ended()).state == state
     assert not list(scene.settings.jobs_folder.iterdir())
+
+
+@pytest.mark.parametrize(("task", "asks"), [("keep_releases", "restore"), ("rollout", "pointer")])
+@pytest.mark.parametrize("error", [Retryable("away"), Invalid("damaged"), OSError(28, "full")])
+async def test_those_who_look_after_releases_go_on(
+    scene: Scene, task: str, asks: str, error: Exception
+) -> None:
+    """An outage or a full disk would end the worker, and with it all that runs beside it."""
+    tries, again = itertools.count(), asyncio.Event()
+
+    async def fail(model: str) -> None:
+        if next(tries) > 3:
+            again.set()
+        raise error
+
+    setattr(scene.around.releases, asks, fail)
+    worker = scene.worker()
+    run = worker.keep_releases if task == "keep_releases" else worker.rollout.run
+    running = asyncio.create_task(run())
+    waiting = asyncio.create_task(again.wait())
+    await asyncio.wait({running, waiting}, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    assert again.is_set()
