@@ -1,14 +1,13 @@
 """HTTP: requests to queries, answers to JSON."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from msgspec import Struct
 from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from services.recommender.core.query import Query
@@ -25,22 +24,15 @@ from services.recommender.request import (
     rows_of,
     session_of,
 )
-from services.recommender.schema import (
-    EXPLANATION,
-    LIST,
-    RELATED,
-    Schema,
-    answered,
-    asked,
-    in_path,
-)
+from services.recommender.schema import EXPLANATION, LIST, RELATED
 from services.recommender.serving import Served, Serving, Who
 from shared.contracts.errors import NotFound
 from shared.contracts.events import Candidate
 from shared.contracts.events.decisions import Rung
+from shared.runtime.app import Described
 
 JSON = b"application/json"
-Endpoint = Callable[[Request], Awaitable[Any]]
+Answer = Callable[[Request], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,22 +57,18 @@ class Page(Struct, frozen=True):
     reason: str | None
 
 
-class Direct(APIRoute):
-    """A route that FastAPI documents and does not touch otherwise: every microsecond counts.
+class Direct:
+    """A raw endpoint: what `answer` returns is sent as JSON, with nothing in between."""
 
-    What its endpoint returns is sent as JSON.
-    """
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            body = _encode(await endpoint(Request(scope, receive, send)))
-            headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-
-        self.app = app
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        body = _encode(await self._answer(Request(scope, receive, send)))
+        headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 @dataclass(frozen=True)
@@ -133,36 +121,32 @@ class Facade:
         return self.serving.ports.pseudonyms.of(checked_id("user", request.path_params["user"]))
 
 
-def router(facade: Facade) -> APIRouter:
-    """Return the routes of the manifest."""
-    routes = APIRouter(route_class=Direct)
-    get, post = _adder(routes, "GET"), _adder(routes, "POST")
-    get("/v1/recommendations/{user}", facade.recommend, Page, LIST)
-    post("/v1/recommendations/session", facade.session, Page, (), Session)
-    get("/v1/items/{id}/related", facade.related, Page, RELATED)
-    get("/v1/ratings/{user}/{item}", facade.rating, PredictedRating)
-    get("/v1/explanations/{request_id}", facade.explanation, Explanation, EXPLANATION)
-    return routes
+def routes(facade: Facade) -> list[Route]:
+    """Return the routes of the manifest; the paths are those that are described."""
+    answers: dict[str, Answer] = {
+        "/v1/recommendations/{user}": facade.recommend,
+        "/v1/recommendations/session": facade.session,
+        "/v1/items/{id}/related": facade.related,
+        "/v1/ratings/{user}/{item}": facade.rating,
+        "/v1/explanations/{request_id}": facade.explanation,
+    }
+    return [Route(path, Direct(answers[path]), methods=[method]) for method, path in DESCRIBED]
 
 
-def _adder(routes: APIRouter, method: str) -> Callable[..., None]:
-    def add(
-        path: str,
-        endpoint: Endpoint,
-        answer: type[Any],
-        parameters: Sequence[Schema] = (),
-        body: type[Any] | None = None,
-    ) -> None:
-        routes.add_api_route(
-            path,
-            endpoint,
-            methods=[method],
-            responses=dict(answered(answer)),
-            response_model=None,
-            openapi_extra=asked([*in_path(path), *parameters], body),
-        )
-
-    return add
+DESCRIBED: Mapping[tuple[str, str], Described] = {
+    ("GET", "/v1/recommendations/{user}"): Described(gives={200: Page}, parameters=LIST),
+    ("POST", "/v1/recommendations/session"): Described(
+        takes=(Session,),
+        example={"events": [{"action": "view_item", "item": "tea"}], "k": 5},
+        gives={200: Page},
+    ),
+    ("GET", "/v1/items/{id}/related"): Described(gives={200: Page}, parameters=RELATED),
+    ("GET", "/v1/ratings/{user}/{item}"): Described(gives={200: PredictedRating}),
+    ("GET", "/v1/explanations/{request_id}"): Described(
+        gives={200: Explanation}, parameters=EXPLANATION
+    ),
+}
+"""What the routes take and give."""
 
 
 def _page(query: Query, served: Served) -> Page:

@@ -1,6 +1,6 @@
 """The one place where the recommender is put together."""
 
-from services.recommender.api import Facade, router
+from services.recommender.api import DESCRIBED, Facade, routes
 from services.recommender.core.activity import Activity
 from services.recommender.core.catalog import Catalog
 from services.recommender.explaining import Explaining
@@ -48,12 +48,11 @@ def _http(settings: Settings, ports: Ports) -> App:
     shelves = Shelves(recommend, catalog, activity, rules, refresh_s=settings.shelf_refresh_s)
     serving = Serving(ports, People(ports.kv), shelves, recorder, explanations, rules)
     explaining = Explaining(serving, explanations)
-    routes = router(Facade(serving, explaining, Ratings(rated), settings.page_size))
+    facade = Facade(serving, explaining, Ratings(rated), settings.page_size)
     return App(
         views={CATALOG: on_catalog(catalog), ITEM_ACTIVITY: on_item_activity(activity)},
-        router=routes,
-        # The same routes again, so that they are answered without FastAPI's own layers.
-        routes=routes.routes,
+        routes=routes(facade),
+        described=DESCRIBED,
         tasks={
             "follow-recommend": recommend.run,
             "follow-ratings": rated.run,

@@ -1,9 +1,6 @@
-"""The routes' OpenAPI, from the structs that are really read and written."""
+"""What the routes take in their addresses, as OpenAPI says it."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from services.recommender.core.explain import LANGS
 from services.recommender.core.query import SCENARIOS
@@ -36,41 +33,3 @@ LIST = (
 )
 RELATED = _NARROW
 EXPLANATION = (_asked("lang", {"enum": list(LANGS)}, "Else by Accept-Language."),)
-
-
-def answered(content: type[Any]) -> Mapping[int | str, dict[str, Any]]:
-    """Return the responses of a route that answers with this struct."""
-    json = {"application/json": {"schema": schema_of(content)}}
-    return {200: {"description": "Done", "content": json}}
-
-
-def asked(parameters: Sequence[Schema], body: type[Any] | None = None) -> Schema:
-    """Return what a route takes beside its path."""
-    extra: Schema = {"parameters": list(parameters)} if parameters else {}
-    if body is not None:
-        extra["requestBody"] = {"content": {"application/json": {"schema": schema_of(body)}}}
-    return extra
-
-
-def in_path(path: str) -> list[Schema]:
-    """Return the parameters in a path of FastAPI's spelling."""
-    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    return [{"name": name, "in": "path", "required": True, "schema": _ID} for name in names]
-
-
-def schema_of(struct: type[Any]) -> Schema:
-    """Return the struct's JSON schema without references."""
-    (found,), components = msgspec.json.schema_components([struct])
-    resolved = _resolved(found, components)
-    assert isinstance(resolved, dict)
-    return resolved
-
-
-def _resolved(part: Any, components: Mapping[str, Any]) -> Any:
-    if isinstance(part, dict):
-        if "$ref" in part:
-            return _resolved(components[part["$ref"].rpartition("/")[2]], components)
-        return {name: _resolved(value, components) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        return [_resolved(value, components) for value in part]
-    return part

@@ -384,7 +384,8 @@ async def test_the_description_is_true(shop: Shop) -> None:
     operation = document["paths"]["/v1/recommendations/{user}"]["get"]
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert {"user", "scenario", "item", "cart", "k", "category", "min_price", "exclude"} <= names
-    page = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    page = document["components"]["schemas"][answer["$ref"].rpartition("/")[2]]
     assert set(page["properties"]) == set(await shop.get("/v1/recommendations/ann"))
     assert "requestBody" in document["paths"]["/v1/recommendations/session"]["post"]
 
