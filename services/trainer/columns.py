@@ -99,8 +99,6 @@ class Table(NamedTuple):
 def _behaviour(envelope: Envelope[Behaviour]) -> Iterator[Row]:
     event = envelope.data
     common = (
-        event.action,
-        event.rating,
         event.query,
         event.request_id,
         event.order_id,
@@ -108,10 +106,12 @@ def _behaviour(envelope: Envelope[Behaviour]) -> Iterator[Row]:
         event.weight,
         event.bot,
     )
-    for item in event.items:
-        yield (item.id, item.quantity, item.price_cents, item.position, *common)
+    for place, item in enumerate(event.items):
+        # A rating is of the first item alone.
+        said = (event.action, None if place else event.rating)
+        yield (item.id, item.quantity, item.price_cents, item.position, *said, *common)
     if not event.items:
-        yield (None, None, None, None, *common)
+        yield (None, None, None, None, event.action, event.rating, *common)
 
 
 def _order(envelope: Envelope[Order]) -> Iterator[Row]:

@@ -105,8 +105,12 @@ def fit_ials(events: Interactions, recipe: Recipe, workers: int) -> Ials:
 
 
 def aged(events: Interactions, half_life_days: float) -> Interactions:
-    """Return the events with each weight halved every `half_life_days` before the newest."""
-    age_s = events.time_s.max(initial=0.0) - events.time_s
+    """Return the events with each weight halved every `half_life_days` before the newest wish.
+
+    Were it the newest of all, one dislike after years could make all wishes nothing.
+    """
+    newest_s = events.time_s[events.weight > 0].max(initial=0.0)
+    age_s = np.maximum(newest_s - events.time_s, 0.0)
     weight = events.weight * np.exp2(-age_s / (half_life_days * DAY_S))
     return Interactions(
         events.user, events.item, events.time_s, weight, events.n_users, events.n_items

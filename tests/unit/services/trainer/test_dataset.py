@@ -7,14 +7,17 @@ import pytest
 from services.trainer.dataset import MAX_EVENTS_A_PERSON, Dataset, ratings
 from shared.contracts.errors import Invalid
 from shared.contracts.events import (
+    Behaviour,
     Erasure,
     Identity,
     Line,
     Order,
     Product,
     Shopper,
+    Touched,
 )
 from shared.contracts.topics import (
+    BEHAVIOUR,
     CATALOG,
     ERASURES,
     IDENTITIES,
@@ -51,6 +54,13 @@ def test_an_action_weighs_what_it_says(shop: Writer) -> None:
     assert pairs(shop.learnt()) == {
         ("ann", "a"): 1.0, ("bob", "b"): 1.0, ("ann", "b"): 5.0, ("bob", "a"): -5.0, ("ann", "c"): 2.0,
     }  # fmt: skip
+
+
+def test_a_rating_is_of_the_first_item_alone(shop: Writer) -> None:
+    """A tracker that sends the whole page along would have its shopper dislike all of it."""
+    items = (Touched("b"), Touched("c"))
+    shop.put(BEHAVIOUR, Behaviour(action="rate_item", items=items, rating=1.0), userid="ann")
+    assert pairs(shop.learnt()) == {("ann", "a"): 1.0, ("bob", "b"): 1.0, ("ann", "b"): -2.0}
 
 
 def test_a_shed_event_counts_for_those_that_were_dropped(shop: Writer) -> None:

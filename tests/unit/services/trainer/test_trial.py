@@ -120,6 +120,15 @@ def test_an_older_event_says_less() -> None:
     assert aged(events, 1.0).weight.tolist() == [1.0, 2.0]
 
 
+def test_a_late_dislike_ages_no_wish() -> None:
+    """One old shopper who hides something would make a model of nothing."""
+    day = np.array([0.0, 30.0, 10_000.0])
+    events = Interactions(
+        np.zeros(3, np.int32), np.arange(3, dtype=np.int32), day * DAY_S, np.array([1.0, 1, -5]), 1, 3
+    )  # fmt: skip
+    assert aged(events, half_life_days=30).weight.tolist() == [0.5, 1.0, -5.0]
+
+
 def test_a_release_is_asked_in_the_new_numbering() -> None:
     """The release in service would be judged on other items than it means."""
     old = Bundle(
