@@ -19,6 +19,7 @@ from services.collector.relay.sink import Sink
 from services.collector.sealing import seal
 from services.collector.settings import CollectorSettings
 from services.collector.spool import Spool
+from shared.contracts.errors import Retryable
 from shared.contracts.topics import (
     BEHAVIOUR,
     BEHAVIOUR_REJECTED,
@@ -90,10 +91,14 @@ def build(
     async def sealed(parsed: Parsed[Any], gpc: bool) -> Parsed[Any]:
         return await seal(parsed, ports.vault, ports.pseudonyms, gpc=gpc)
 
+    async def relayed() -> None:
+        if not await spool.published(spool.log.last, within_s=settings.kafka_ack_s):
+            raise Retryable("Kafka has not taken yet what was accepted before")
+
     async def forgotten() -> None:
         await keep_forgotten(ports)
 
-    forget = Route("/v1/erasures", erasure_door(ports, "collector"), methods=["POST"])
+    forget = Route("/v1/erasures", erasure_door(ports, "collector", relayed), methods=["POST"])
     return App(
         router=router(desk, Receipts(spool), spool),
         routes=[*routes(desk, sealed), forget],

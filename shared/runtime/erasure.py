@@ -13,7 +13,7 @@ from shared.contracts.ids import AnonId, UserId, uuid7
 from shared.contracts.service import Service
 from shared.contracts.topics import ERASURES, IDENTITIES, SHOPPERS, Topic, wrap
 from shared.runtime import trace
-from shared.runtime.app import Ports
+from shared.runtime.app import Ports, nothing
 from shared.runtime.bus.port import Bus, Handler, Received, Record
 from shared.runtime.clock import Clock
 from shared.runtime.delivery import BackOff, received_from
@@ -28,10 +28,12 @@ _LOOK_S = 0.02
 _log = log(__name__)
 
 
-async def forget(ports: Ports, user: UserId, *, source: str) -> Envelope[Erasure]:
+async def forget(
+    ports: Ports, user: UserId, *, source: str, settled: Callable[[], Awaitable[None]] = nothing
+) -> Envelope[Erasure]:
     """Forget `user` and return the event that tells all services to do so.
 
-    Destroys the person's key in the vault, durably; publishes the event, with the anonymous ids
+    Destroys the person's key in the vault, durably; waits for `settled`; publishes the event, with the anonymous ids
     that are known to be this person's; then the tombstones in `identities` and `shoppers`. Reads
     `identities` whole, so it takes as long as that topic is. After an error it is called again:
     each step may happen twice.
@@ -45,6 +47,9 @@ async def forget(ports: Ports, user: UserId, *, source: str) -> Envelope[Erasure
         The pseudonym.
     source : str
         Who asks, for the event.
+    settled : async callable
+        Returns when everything that was accepted of the person by now is in Kafka: what came
+        behind the tombstones would stay.
 
     Raises
     ------
@@ -52,6 +57,7 @@ async def forget(ports: Ports, user: UserId, *, source: str) -> Envelope[Erasure
         Kafka or Redis is away; what was done stays done.
     """
     await ports.vault.forget(user)
+    await settled()
     anonids = await anonymous_ids(ports.bus, user)
     request = _event(ports.clock, source, Erasure(user=user, anonids=anonids))
     await ports.bus.publish(ERASURES, request)

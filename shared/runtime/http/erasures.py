@@ -32,16 +32,19 @@ class Begun(Struct, frozen=True):
 ERASURES = Described(takes=(Wish,), example={"user": "u1"}, gives={202: Begun})
 
 
-def erasures(ports: Ports, source: str) -> Callable[[Request], Awaitable[Response]]:
+def erasures(
+    ports: Ports, source: str, settled: Callable[[], Awaitable[None]]
+) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of ``POST /v1/erasures`` (scope admin).
 
     It answers 202 once the person's key is destroyed and the services are told; see
-    `shared.runtime.erasure.forget` for what the service has to declare.
+    `shared.runtime.erasure.forget` for what the service has to declare, and for `settled`.
     """
 
     async def erase(request: Request) -> Response:
         wish = _wish(await request.body())
-        event = await forget(ports, ports.pseudonyms.of(wish.user), source=source)
+        user = ports.pseudonyms.of(wish.user)
+        event = await forget(ports, user, source=source, settled=settled)
         begun = Begun(event.id, event.data.user, len(event.data.anonids))
         return Response(msgspec.json.encode(begun), 202, media_type="application/json")
 
