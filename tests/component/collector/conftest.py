@@ -18,12 +18,17 @@ from shared.runtime.bus.records import Outgoing
 
 
 class BrokerSink:
-    """The relay's sink on the memory broker; `lose_acks` appends a batch and then fails, so often."""
+    """The relay's sink on the memory broker.
+
+    `lose_acks` appends a batch and then fails, so often; `takes` lets batches pass while it is set.
+    """
 
     def __init__(self, broker, log, topics):
         self.broker, self.log, self.topics = broker, log, topics
         self.heads = Heads(log, topics)
         self.lose_acks = 0
+        self.takes = asyncio.Event()
+        self.takes.set()
 
     async def open(self):
         self.broker.answer()
@@ -32,6 +37,7 @@ class BrokerSink:
         return len(self.broker.partitions(topic))
 
     async def write(self, batches):
+        await self.takes.wait()
         offsets = {}
         for slot, records in batches.items():
             offsets[slot] = []

@@ -1,3 +1,4 @@
+import asyncio
 import gzip
 import json
 from urllib.parse import quote
@@ -331,13 +332,26 @@ async def test_a_person_is_forgotten_at_this_door(collector, around):
     user = service.ports.pseudonyms.of("anna")
     await service.ports.vault.seal(user, "email", "anna@example.org")
     await service.http.post("/v1/identities", json={"anonid": "a1", "user": "anna"})
-    # At once: what still lies in the log must not come to Kafka behind the tombstones.
+    await published(service, IDENTITIES, 1)
     answer = await service.http.post("/v1/erasures", json={"user": "anna"})
     assert answer.status_code == 202
     assert answer.json()["anonids"] == 1
     assert service.tombstones(IDENTITIES) == ["a1"]
     (request,) = await published(service, ERASURES, 1)
     assert (request.data.user, request.data.service) == (user, None)
+
+
+async def test_what_lies_in_the_log_does_not_come_behind_the_tombstones(collector):
+    """Who was just recognised and then forgotten would be known again for good."""
+    service = await collector()
+    service.sink.takes.clear()
+    await service.http.post("/v1/identities", json={"anonid": "a1", "user": "anna"})
+    asked = service.http.post("/v1/erasures", json={"user": "anna"})
+    forgetting = asyncio.create_task(asked)
+    await asyncio.wait({forgetting}, timeout=0.5)
+    service.sink.takes.set()
+    assert (await forgetting).json()["anonids"] == 1
+    assert service.tombstones(IDENTITIES) == ["a1"]
 
 
 async def test_a_user_agent_is_kept_no_longer_than_it_tells_something(collector, monkeypatch):
