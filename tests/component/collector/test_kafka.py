@@ -1,3 +1,4 @@
+import time
 import uuid
 from collections import defaultdict
 
@@ -8,21 +9,26 @@ from services.collector.relay.kafka import KafkaSink
 from services.collector.relay.sink import Slot
 from services.collector.wal.format import Record
 from shared.contracts.errors import Retryable
+from shared.contracts.topics import BEHAVIOUR
 from shared.runtime.bus.partition import partition_of
 
 pytestmark = pytest.mark.kafka
 
 
+async def created(address, **configs):
+    name = f"relay-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 3, 1, topic_configs=configs)])
+    await admin.close()
+    return name
+
+
 @pytest.fixture
 async def topic(kafka_address):
     """A topic of this test's own with three partitions."""
-    name = f"relay-{uuid.uuid4().hex[:8]}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_address)
-    await admin.start()
     # Kafka drops what is older than its topic keeps, and the records here are of long ago.
-    await admin.create_topics([NewTopic(name, 3, 1, topic_configs={"retention.ms": "-1"})])
-    await admin.close()
-    return name
+    return await created(kafka_address, **{"retention.ms": "-1"})
 
 
 def batches(topic, first, last):
@@ -76,6 +82,16 @@ async def test_offsets_rise_with_the_numbers(kafka_address, topic):
             seen[slot] += offsets
     for offsets in seen.values():
         assert offsets == list(range(len(offsets)))
+    await sink.close()
+
+
+async def test_a_fast_clock_stops_nothing(kafka_address):
+    """Kafka would refuse for ever what a machine whose clock runs a day ahead has accepted."""
+    topic = await created(kafka_address, **BEHAVIOUR.config(production=False))
+    sink = await opened(kafka_address, topic, "log-d")
+    at_ms = int((time.time() + 86_400) * 1000)
+    record = Record(1, at_ms, topic, b"u", b"x", b"id1", 1)
+    assert await sink.write({Slot(topic, 0): [record]}) == {Slot(topic, 0): [0]}
     await sink.close()
 
 
