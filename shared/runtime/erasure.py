@@ -33,10 +33,10 @@ async def forget(
 ) -> Envelope[Erasure]:
     """Forget `user` and return the event that tells all services to do so.
 
-    Destroys the person's key in the vault, durably; waits for `settled`; publishes the event, with the anonymous ids
-    that are known to be this person's; then the tombstones in `identities` and `shoppers`. Reads
-    `identities` whole, so it takes as long as that topic is. After an error it is called again:
-    each step may happen twice.
+    Destroys the person's key in the vault, durably; waits for `settled`; publishes the event, with
+    the anonymous ids that are known to be this person's; then the tombstones in `identities` and
+    `shoppers`. Reads `identities` whole, so it takes as long as that topic is. After an error it is
+    called again: each step may happen twice.
 
     Parameters
     ----------
