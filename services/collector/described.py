@@ -38,13 +38,16 @@ _ACK = _parameter(
 _KEY = _parameter("key", "A publishable key, where no header can be sent.")
 
 
-def _native(event: Any, example: Mapping[str, Any], *, flat: bool = True) -> Described:
+def _native(
+    event: Any, example: Mapping[str, Any], *, flat: bool = True, pages: bool = False
+) -> Described:
+    """Describe a door of our own shape; `pages` may send to it under a publishable key."""
     beside = " The fields of `data` may stand beside the others, without `data`." if flat else ""
     return Described(
         takes=(Incoming[event], list[Incoming[event]], Batch[event]),
         example=example,
         gives=_GIVES,
-        parameters=(_ACK, _KEY),
+        parameters=(_ACK, _KEY) if pages else (_ACK,),
         about=f"One, a list of them, or an object with the list under `events`.{beside} {_REFUSED}",
     )
 
@@ -69,13 +72,13 @@ _ORDER = {
     "currency": "EUR",
 }
 DESCRIBED: Mapping[tuple[str, str], Described] = {
-    ("POST", "/v1/events"): _native(Behaviour, _EVENT),
-    ("POST", "/v1/beacon"): _native(Behaviour, _EVENT),
+    ("POST", "/v1/events"): _native(Behaviour, _EVENT, pages=True),
+    ("POST", "/v1/beacon"): _native(Behaviour, _EVENT, pages=True),
     ("POST", "/v1/orders"): _native(Order, _ORDER),
     ("POST", "/v1/catalog"): _native(Product, {"data": _PRODUCT}, flat=False),
     ("PUT", "/v1/catalog"): _native(Product, {"data": _PRODUCT}, flat=False),
     ("POST", "/v1/shoppers"): _native(Person, {"user": "u1", "traits": {"tier": "gold"}}),
-    ("POST", "/v1/identities"): _native(Claim, {"anonid": "a1", "user": "u1"}),
+    ("POST", "/v1/identities"): _native(Claim, {"anonid": "a1", "user": "u1"}, pages=True),
     ("POST", "/v1/ga4"): _foreign(
         "GA4's measurement protocol",
         {
