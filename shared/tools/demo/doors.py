@@ -61,13 +61,20 @@ class Doors:
 
     def send(self, path: str, body: Body) -> Accepted:
         """Post events to the collector; raises `Invalid` if it refused any."""
-        said = _patiently(lambda: self.collector.post(path, content=body.content))
+        return self._sent(path, body, {})[0]
+
+    def _sent(self, path: str, body: Body, asked: Mapping[str, str]) -> tuple[Accepted, str]:
+        """Return what was made of the events, and how far they are: on disk, or in Kafka."""
+        said = _patiently(lambda: self.collector.post(path, content=body.content, params=asked))
         if said.get("errors") or said["accepted"] + said.get("duplicates", 0) != body.events:
             raise Invalid(f"the collector did not take everything at {path}: {str(said)[:500]}")
-        return Accepted(said["accepted"], said.get("duplicates", 0))
+        return Accepted(said["accepted"], said.get("duplicates", 0)), str(said["ack"])
 
     def send_all(self, path: str, bodies: Sequence[Body], sent: Callable[[int], None]) -> Accepted:
-        """Post many bodies over several connections; `sent` is told of the events of each."""
+        """Post many bodies over several connections; `sent` is told of the events of each.
+
+        Returns when all of them are in Kafka: a training learns from what it finds there.
+        """
         total = Accepted()
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
@@ -78,7 +85,13 @@ class Doors:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        if bodies and not wait_for(lambda: self._relayed(path, bodies[-1]), timeout_s=PATIENCE_S):
+            raise Retryable("Kafka has not taken what the collector accepted")
         return total
+
+    def _relayed(self, path: str, body: Body) -> bool:
+        """Whether Kafka has all that the collector had: what is known already waits for that too."""
+        return self._sent(path, body, {"ack": "kafka"})[1] == "kafka"
 
     def recommend(self, user: str, **asked: Any) -> dict[str, Any]:
         """Ask for a list for a known shopper."""
